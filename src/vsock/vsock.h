@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SM_VSOCK_VSOCK_H
+#define SM_VSOCK_VSOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/loop.h"
+#include "virtio/device.h"
+
+/*
+ * virtio-vsock (virtio 1.2, 5.10): streams between the guest and file descriptors of this process.
+ * The device owns every descriptor given to it and runs wholly on the loop's thread.
+ *
+ * A stream has a source (bytes for the guest) and a sink (bytes from the guest), either of which may
+ * be absent. Descriptors can be pipes, sockets, ttys, character devices or regular files; they need
+ * not be non-blocking and their flags are never changed, since the open file description may be
+ * shared with other processes: pipes and ttys are opened anew through /proc/self/fd, sockets use
+ * MSG_DONTWAIT, files are read and written as they are.
+ *
+ *	source at EOF    → SHUTDOWN(sender sends no more) to the guest; the other way goes on
+ *	sink failed      → SHUTDOWN(sender receives no more): the guest's writer gets EPIPE
+ *	guest SHUTDOWN   → shutdown(2) or close of the sink once everything is written
+ *	both ways ended  → RST exchanged, done()
+ *
+ * Credit: a stream buffers at most SM_VSOCK_BUF bytes towards a sink that does not drain; the guest's
+ * writer stops there and nothing else does.
+ */
+#define SM_VSOCK_BUF (256u << 10)
+#define SM_VSOCK_HOST_CID 2u
+
+struct sm_vsock;
+
+struct sm_vsock_counters {
+	uint64_t flows, rx_bytes, tx_bytes, drops, credit_stalls;
+};
+
+int sm_vsock_new(struct sm_loop *loop, uint64_t guest_cid, struct sm_vsock **vs);
+void sm_vsock_free(struct sm_vsock *vs);	/* after its transport is gone; closes all streams */
+struct sm_vdev *sm_vsock_vdev(struct sm_vsock *vs);
+void sm_vsock_counters(const struct sm_vsock *vs, struct sm_vsock_counters *out);
+
+/* How a stream ended: 0, or -errno (-ECONNRESET: the guest reset it or the device was reset;
+ * -ECONNREFUSED: nobody listens in the guest). */
+typedef void sm_vsock_done_fn(void *arg, int err);
+
+struct sm_vsock_stream {
+	int source;			/* fd read for the guest, -1: none, the guest sees EOF at once */
+	int sink;			/* fd written for the guest, -1: none, the guest's bytes are refused */
+	sm_vsock_done_fn *done;		/* may be NULL; runs exactly once, after both fds are closed */
+	void *arg;
+};
+/* A socket that is both source and sink is given as the same number twice. */
+
+/* Waits for the guest to connect to host port `port` and joins that stream to the descriptors. Once:
+ * a second connect is refused. 0, -EADDRINUSE, -ENOSPC (too many), -ENOMEM; on an error the
+ * descriptors stay the caller's. */
+int sm_vsock_expect(struct sm_vsock *vs, uint32_t port, const struct sm_vsock_stream *s);
+
+/* Gives an expectation up: closes its descriptors without running done(). -ENOENT if the guest has
+ * connected already or there is none. */
+int sm_vsock_unexpect(struct sm_vsock *vs, uint32_t port);
+
+/* A free host port for sm_vsock_expect(), from a range of its own (>= 1 << 20). */
+uint32_t sm_vsock_port(struct sm_vsock *vs);
+
+/* Accepts every connect of the guest to `port`: fn gets the host end of a fresh socketpair (its own
+ * from then on), or refuses by not being there. fn NULL: stop listening. */
+typedef void sm_vsock_accept_fn(void *arg, int fd);
+int sm_vsock_listen(struct sm_vsock *vs, uint32_t port, sm_vsock_accept_fn *fn, void *arg);
+
+/* Connects to a listener in the guest. done() also tells a refusal. 0 or -errno. */
+int sm_vsock_connect(struct sm_vsock *vs, uint32_t guest_port, const struct sm_vsock_stream *s);
+
+#endif
