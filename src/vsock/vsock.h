@@ -57,9 +57,15 @@ struct sm_vsock_stream {
  * descriptors stay the caller's. */
 int sm_vsock_expect(struct sm_vsock *vs, uint32_t port, const struct sm_vsock_stream *s);
 
-/* Gives an expectation up: closes its descriptors without running done(). -ENOENT if the guest has
- * connected already or there is none. */
-int sm_vsock_unexpect(struct sm_vsock *vs, uint32_t port);
+/* Gives up an expectation, or ends the stream that it has become: the guest sees a reset, the
+ * descriptors are closed, done() does not run. -ENOENT if there is neither (any more). */
+int sm_vsock_abort(struct sm_vsock *vs, uint32_t port);
+
+/* Runs fn(arg) as soon as every byte that the guest has sent so far on the stream of host port `port`
+ * is written to its sink, or the stream has ended: possibly before this returns. One at a time for each
+ * stream (-EBUSY). -ENOENT if there is no such stream (any more): fn does not run. */
+typedef void sm_vsock_drained_fn(void *arg);
+int sm_vsock_drain(struct sm_vsock *vs, uint32_t port, sm_vsock_drained_fn *fn, void *arg);
 
 /* A free host port for sm_vsock_expect(), from a range of its own (>= 1 << 20). */
 uint32_t sm_vsock_port(struct sm_vsock *vs);
