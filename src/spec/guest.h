@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SM_SPEC_GUEST_H
+#define SM_SPEC_GUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "proto/agent.pb-c.h"
+#include "spec/config.h"
+
+/*
+ * A config as the agent's messages, and the directories and files of the host that the VM must be
+ * given for it: "rootfs", and "m0", "m1"… for the bind mounts (mounts of one source share one).
+ */
+struct sm_guest_inputs {
+	const char *id;
+	const char *bundle;		/* absolute; relative sources start here */
+	const char *hook_state;		/* state JSON for startContainer hooks; may be NULL */
+	bool new_session_keyring;	/* not --no-new-keyring */
+};
+
+struct sm_guest_export {
+	const char *name;
+	const char *path;	/* on the host, absolute; symlinks are to be followed when it is opened */
+	bool readonly;
+	bool is_file;		/* not a directory */
+};
+
+struct sm_guest_container {
+	struct sm_arena *arena;
+	Supermachine__Agent__V1__Container *msg;
+	struct sm_guest_export *exports;	/* [0] is the root filesystem */
+	size_t nexports;
+};
+
+/* Looks at the host for the root and the sources of bind mounts, which must exist. */
+int sm_spec_container(const struct sm_config *config, const struct sm_guest_inputs *in,
+		      struct sm_guest_container **out, struct sm_err *err);
+void sm_guest_container_free(struct sm_guest_container *c);
+
+/* A process alone, for exec. seccomp may be NULL. The message and all in it are in the arena. */
+struct sm_guest_process_inputs {
+	const struct sm_process *process;
+	const struct sm_seccomp *seccomp;
+	bool new_session_keyring;
+	bool exec;			/* process.execCPUAffinity counts */
+};
+int sm_spec_process(const struct sm_guest_process_inputs *in, struct sm_arena *arena,
+		    Supermachine__Agent__V1__Process **out, struct sm_err *err);
+
+#endif
