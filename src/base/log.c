@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "base/log.h"
+
+#include <assert.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clean.h"
+
+#define LINE_MAX_BYTES (1u << 20)
+
+/* logrus's names */
+static const char *const level_names[] = { "error", "warning", "info", "debug" };
+static_assert(SM_ARRAY_SIZE(level_names) == SM_LOG_NUM, "a name for each level");
+
+/* The log sink; written by sm_log_setup() only, before threads start. */
+static struct {
+	int fd;
+	enum sm_log_format format;
+	enum sm_log_level max;
+} sink = { STDERR_FILENO, SM_LOG_TEXT, SM_LOG_INFO };
+
+void sm_log_setup(int fd, enum sm_log_format format, enum sm_log_level max)
+{
+	sink.fd = fd;
+	sink.format = format;
+	sink.max = max;
+}
+
+/* Decodes one character of UTF-8 (RFC 3629: shortest form, no surrogates). Returns its length, or 0
+ * where there is none. s ends with a zero byte. */
+static size_t decode(const unsigned char *s, uint32_t *cp)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	size_t len, i;
+
+	if (s[0] < 0x80) {
+		*cp = s[0];
+		return 1;
+	}
+	if (s[0] >= 0xc2 && s[0] <= 0xdf)
+		len = 2;
+	else if (s[0] >= 0xe0 && s[0] <= 0xef)
+		len = 3;
+	else if (s[0] >= 0xf0 && s[0] <= 0xf4)
+		len = 4;
+	else
+		return 0;
+	*cp = s[0] & (0x7fu >> len);
+	for (i = 1; i < len; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		*cp = *cp << 6 | (s[i] & 0x3f);
+	}
+	if (*cp < least[len] || *cp > 0x10ffff || (*cp >= 0xd800 && *cp <= 0xdfff))
+		return 0;
+	return len;
+}
+
+/* The letter after the backslash, 0 if the character has no such escape. */
+static char short_escape(uint32_t cp, enum sm_log_format format)
+{
+	switch (cp) {
+	case '"':
+	case '\\':
+		return (char)cp;
+	case '\b':
+		return 'b';
+	case '\f':
+		return 'f';
+	case '\n':
+		return 'n';
+	case '\r':
+		return 'r';
+	case '\t':
+		return 't';
+	case '\a':
+		return format == SM_LOG_TEXT ? 'a' : 0;
+	case '\v':
+		return format == SM_LOG_TEXT ? 'v' : 0;
+	default:
+		return 0;
+	}
+}
+
+/* One character of a quoted message; returns how many bytes of s it took. */
+static size_t put_char(struct sm_buf *b, const unsigned char *s, enum sm_log_format format)
+{
+	uint32_t cp = 0;
+	size_t len = decode(s, &cp);
+	char letter;
+
+	if (!len) {
+		if (format == SM_LOG_JSON)
+			sm_buf_put(b, "\xef\xbf\xbd", 3); /* U+FFFD */
+		else
+			sm_buf_printf(b, "\\x%02x", s[0]);
+		return 1;
+	}
+	letter = short_escape(cp, format);
+	if (letter)
+		sm_buf_printf(b, "\\%c", letter);
+	else if (format == SM_LOG_TEXT && (cp < 0x20 || cp == 0x7f))
+		sm_buf_printf(b, "\\x%02x", cp);
+	else if (cp < 0x20 || (cp >= 0x7f && cp < 0xa0))
+		sm_buf_printf(b, "\\u%04x", cp);
+	else
+		sm_buf_put(b, s, len);
+	return len;
+}
+
+static void put_quoted(struct sm_buf *b, const char *text, enum sm_log_format format)
+{
+	const unsigned char *s = (const unsigned char *)text;
+
+	sm_buf_put(b, "\"", 1);
+	/* 8: the longest escape and what closes the line still fit */
+	while (*s && b->len + 8 < b->max)
+		s += put_char(b, s, format);
+	sm_buf_put(b, "\"", 1);
+}
+
+static void put_line(struct sm_buf *line, enum sm_log_level level, const char *msg)
+{
+	char when[32];
+	struct tm tm;
+	time_t now = time(NULL);
+
+	gmtime_r(&now, &tm);
+	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	if (sink.format == SM_LOG_JSON) {
+		sm_buf_printf(line, "{\"level\":\"%s\",\"msg\":", level_names[level]);
+		put_quoted(line, msg, SM_LOG_JSON);
+		line->max += 64;
+		sm_buf_printf(line, ",\"time\":\"%s\"}\n", when);
+	} else {
+		sm_buf_printf(line, "time=\"%s\" level=%s msg=", when, level_names[level]);
+		put_quoted(line, msg, SM_LOG_TEXT);
+		line->max += 64;
+		sm_buf_put(line, "\n", 1);
+	}
+}
+
+void sm_log(enum sm_log_level level, const char *fmt, ...)
+{
+	sm_auto_buf struct sm_buf line = SM_BUF_INIT(LINE_MAX_BYTES);
+	sm_auto_free char *msg = NULL;
+	va_list ap;
+	int n;
+
+	if (sink.fd < 0 || level > sink.max || level >= SM_LOG_NUM)
+		return;
+	va_start(ap, fmt);
+	n = vasprintf(&msg, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		msg = NULL;
+	put_line(&line, level, msg ? msg : "out of memory");
+	/* Where the log cannot be written there is nobody left to tell. */
+	if (line.len && write(sink.fd, line.data, line.len) < 0)
+		return;
+}
