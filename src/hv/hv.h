@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SM_HV_HV_H
+#define SM_HV_HV_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "virtio/device.h"
+
+/*
+ * What a backend offers: a machine with our devices in it.
+ *
+ *	create ──► add_device … ──► boot ──► (the guest runs) ──► ended()
+ *	                              └────► stop ──────────────────┘
+ *
+ * The backend owns the transports of the devices, not the devices. ended() runs once after a boot that
+ * returned 0, on the loop's thread, when the machine is over for whatever reason: the guest reset
+ * itself, stop() was called, the backend broke. Only free() is allowed then.
+ */
+struct sm_hv;
+
+struct sm_hv_config {
+	const char *kernel;		/* vmlinux */
+	const char *initrd;		/* cpio */
+	const char *cmdline;		/* appended to what the backend needs; may be NULL */
+	unsigned int vcpus;
+	unsigned int memory_mib;
+	const char *qemu;		/* the program, for the qemu backend */
+	int console_fd;			/* one end of a stream socket: guest console output goes in; owned
+					 * by the backend from create() on */
+};
+
+/* why: text for people, "the guest ended the VM", never NULL. */
+typedef void sm_hv_ended_fn(void *arg, const char *why);
+
+struct sm_hv_ops {
+	const char *name;
+	int (*create)(struct sm_loop *loop, const struct sm_hv_config *config,
+		      sm_hv_ended_fn *ended, void *arg, struct sm_hv **hv, struct sm_err *err);
+	int (*add_device)(struct sm_hv *hv, struct sm_vdev *dev, struct sm_err *err);
+	int (*boot)(struct sm_hv *hv, struct sm_err *err);
+	void (*stop)(struct sm_hv *hv);	/* at once; ended() follows */
+	void (*free)(struct sm_hv *hv);	/* stops what still runs; NULL allowed */
+};
+
+extern const struct sm_hv_ops sm_hv_qemu;
+
+#endif

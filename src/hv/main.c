@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * sm-vmm: one process for each VM. It is started by sm-runtime (or the shim), is the container's pid on
+ * the host and exits with the container's status. main() is a checklist; every later line has less to
+ * lose than the one before.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/clean.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/opt.h"
+#include "config.h"
+#include "fs/fs.h"
+#include "hv/console.h"
+#include "hv/hv.h"
+#include "hv/sandbox.h"
+#include "vsock/vsock.h"
+
+#define FAILED 255
+#define GUEST_CID 3
+#define BOOT_TIMEOUT_NS (120ull * 1000000000)
+
+struct options {
+	const char *id, *state_dir, *hypervisor, *kernel, *initrd, *cmdline, *qemu;
+	int control_fd, listen_fd, vcpus, memory;
+	bool debug, version, help;
+};
+
+struct vmm {
+	struct options o;
+	uint64_t started_ns;
+	struct sm_loop *loop;
+	int dirfd;
+	struct sm_console *console;
+	struct sm_vsock *vs;
+	struct sm_fs *fs;
+	const struct sm_hv_ops *ops;
+	struct sm_hv *hv;
+	struct sm_sandbox *sb;
+	int status;
+};
+
+static const struct sm_hv_ops *const backends[] = { &sm_hv_qemu };
+
+static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
+{
+	const struct sm_opt table[] = {
+		{ "id", 0, SM_OPT_STRING, &o->id, "ID", "the container's id, for messages" },
+		{ "state-dir", 0, SM_OPT_STRING, &o->state_dir, "DIR", "where console.log goes" },
+		{ "control-fd", 0, SM_OPT_INT, &o->control_fd, "N", "connected socket of the launcher" },
+		{ "listen-fd", 0, SM_OPT_INT, &o->listen_fd, "N", "listening socket for later clients" },
+		{ "hypervisor", 0, SM_OPT_STRING, &o->hypervisor, "NAME", "backend: qemu" },
+		{ "kernel", 0, SM_OPT_STRING, &o->kernel, "FILE", "guest kernel (vmlinux)" },
+		{ "initrd", 0, SM_OPT_STRING, &o->initrd, "FILE", "initramfs with the agent" },
+		{ "cmdline", 0, SM_OPT_STRING, &o->cmdline, "TEXT", "more kernel parameters" },
+		{ "qemu", 0, SM_OPT_STRING, &o->qemu, "FILE", "QEMU program (qemu-system-x86_64)" },
+		{ "vcpus", 0, SM_OPT_INT, &o->vcpus, "N", "virtual CPUs" },
+		{ "memory", 0, SM_OPT_INT, &o->memory, "MIB", "guest memory" },
+		{ "debug", 0, SM_OPT_BOOL, &o->debug, NULL, "debug messages" },
+		{ "version", 'v', SM_OPT_BOOL, &o->version, NULL, "print the version" },
+		{ "help", 'h', SM_OPT_BOOL, &o->help, NULL, "print this text" },
+		{ NULL },
+	};
+	sm_auto_free char **pos = calloc((size_t)argc + 1, sizeof(*pos));
+	size_t npos;
+	int r;
+
+	r = pos ? sm_opt_parse(table, argc, argv, SIZE_MAX, pos, &npos, err) : -ENOMEM;
+	if (r < 0)
+		return r;
+	if (npos)
+		return sm_err_set(err, -EINVAL, "unexpected argument \"%s\"", pos[0]);
+	if (o->help) {
+		printf("usage: sm-vmm [options]\n\nRuns one microVM; started by sm-runtime.\n\n");
+		sm_opt_help(table, stdout);
+	}
+	return 0;
+}
+
+static int check(struct options *o, const struct sm_hv_ops **ops, struct sm_err *err)
+{
+	if (!o->state_dir || !o->kernel || !o->initrd)
+		return sm_err_set(err, -EINVAL,
+				  "--state-dir, --kernel and --initrd must be given (see --help)");
+	if (o->vcpus < 1 || o->vcpus > 64)
+		return sm_err_set(err, -EINVAL, "--vcpus %d: must be 1 to 64", o->vcpus);
+	if (o->memory < 32)
+		return sm_err_set(err, -EINVAL, "--memory %d: must be 32 MiB at least", o->memory);
+	if (o->control_fd < 0 && o->listen_fd < 0)
+		return sm_err_set(err, -EINVAL, "--control-fd or --listen-fd must be given");
+	for (size_t i = 0; i < SM_ARRAY_SIZE(backends); i++)
+		if (strcmp(o->hypervisor, backends[i]->name) == 0)
+			*ops = backends[i];
+	if (!*ops)
+		return sm_err_set(err, -ENOTSUP, "--hypervisor %s: no such backend", o->hypervisor);
+	if (access(o->kernel, R_OK) < 0)
+		return sm_err_sys(err, errno, "--kernel %s", o->kernel);
+	if (access(o->initrd, R_OK) < 0)
+		return sm_err_sys(err, errno, "--initrd %s", o->initrd);
+	return 0;
+}
+
+static void on_signal(void *arg, int signo)
+{
+	struct vmm *v = arg;
+
+	sm_sandbox_signal(v->sb, signo);
+}
+
+static void on_finished(void *arg, int status)
+{
+	struct vmm *v = arg;
+
+	v->status = status;
+	sm_loop_stop(v->loop);
+}
+
+static void on_machine_ended(void *arg, const char *why)
+{
+	struct vmm *v = arg;
+
+	sm_sandbox_machine_ended(v->sb, why);
+}
+
+static int setup_loop(struct vmm *v, struct sm_err *err)
+{
+	static const int forwarded[] = { SIGHUP,  SIGINT,  SIGQUIT, SIGTERM,
+					 SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH };
+	sigset_t set;
+	int r;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < SM_ARRAY_SIZE(forwarded); i++)
+		sigaddset(&set, forwarded[i]);
+	signal(SIGPIPE, SIG_IGN);
+	v->loop = sm_loop_new();
+	if (!v->loop)
+		return sm_err_sys(err, -ENOMEM, "event loop");
+	r = sm_loop_signals(v->loop, &set, on_signal, v);
+	return r < 0 ? sm_err_sys(err, r, "signals") : 0;
+}
+
+static int setup_devices(struct vmm *v, struct sm_err *err)
+{
+	int r = sm_vsock_new(v->loop, GUEST_CID, &v->vs);
+
+	if (r < 0)
+		return sm_err_sys(err, r, "vsock device");
+	r = sm_fs_new(v->loop, NULL, &v->fs);
+	return r < 0 ? sm_err_sys(err, r, "fs device") : 0;
+}
+
+static int setup_machine(struct vmm *v, struct sm_err *err)
+{
+	struct sm_hv_config c = {
+		.kernel = v->o.kernel,
+		.initrd = v->o.initrd,
+		.cmdline = v->o.cmdline,
+		.qemu = v->o.qemu,
+		.vcpus = (unsigned int)v->o.vcpus,
+		.memory_mib = (unsigned int)v->o.memory,
+	};
+	int r;
+
+	v->dirfd = open(v->o.state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (v->dirfd < 0)
+		return sm_err_sys(err, errno, "--state-dir %s", v->o.state_dir);
+	r = sm_console_new(v->loop, v->dirfd, "console.log", &c.console_fd, &v->console);
+	if (r < 0)
+		return sm_err_sys(err, r, "%s/console.log", v->o.state_dir);
+	r = v->ops->create(v->loop, &c, on_machine_ended, v, &v->hv, err);
+	if (r < 0) {
+		close(c.console_fd);
+		return r;
+	}
+	r = v->ops->add_device(v->hv, sm_vsock_vdev(v->vs), err);
+	return r < 0 ? r : v->ops->add_device(v->hv, sm_fs_vdev(v->fs), err);
+}
+
+static int setup_sandbox(struct vmm *v, struct sm_err *err)
+{
+	struct sm_sandbox_config c = {
+		.loop = v->loop,
+		.vs = v->vs,
+		.fs = v->fs,
+		.console = v->console,
+		.backend = v->ops->name,
+		.started_ns = v->started_ns,
+		.control_fd = v->o.control_fd,
+		.listen_fd = v->o.listen_fd,
+		.boot_timeout_ns = BOOT_TIMEOUT_NS,
+		.finished = on_finished,
+		.arg = v,
+	};
+	int r = sm_sandbox_new(&c, &v->sb);
+
+	return r < 0 ? sm_err_sys(err, r, "control socket") : 0;
+}
+
+static int run(struct vmm *v, struct sm_err *err)
+{
+	int r;
+
+	if ((r = check(&v->o, &v->ops, err)) < 0 || (r = setup_loop(v, err)) < 0 ||
+	    (r = setup_devices(v, err)) < 0 || (r = setup_machine(v, err)) < 0 ||
+	    (r = setup_sandbox(v, err)) < 0)
+		return r;
+	sm_sandbox_reached(v->sb, SM_STEP_MACHINE);
+	r = v->ops->boot(v->hv, err);
+	if (r < 0)
+		return r;
+	sm_sandbox_reached(v->sb, SM_STEP_BOOT);
+	r = sm_loop_run(v->loop);
+	return r < 0 ? sm_err_sys(err, r, "event loop") : 0;
+}
+
+static void release(struct vmm *v)
+{
+	if (v->ops)
+		v->ops->free(v->hv);
+	sm_sandbox_free(v->sb);
+	sm_fs_free(v->fs);
+	sm_vsock_free(v->vs);
+	sm_console_free(v->console);
+	sm_close(&v->dirfd);
+	sm_loop_free(v->loop);
+}
+
+int main(int argc, char **argv)
+{
+	struct vmm v = {
+		.started_ns = sm_now_ns(),
+		.dirfd = -1,
+		.status = FAILED,
+		.o = { .hypervisor = "qemu", .qemu = "qemu-system-x86_64", .control_fd = -1,
+		       .listen_fd = -1, .vcpus = 1, .memory = 512, .id = "-" },
+	};
+	sm_auto_err struct sm_err err = SM_ERR_INIT;
+	int r;
+
+	sm_fix_stdio();
+	r = parse(&v.o, argc, argv, &err);
+	if (r == 0 && v.o.help)
+		return 0;
+	if (r == 0 && v.o.version) {
+		printf("sm-vmm version %s\n", PACKAGE_VERSION);
+		return 0;
+	}
+	if (v.o.debug)
+		sm_log_setup(2, SM_LOG_TEXT, SM_LOG_DEBUG);
+	if (v.o.control_fd >= 0)
+		sm_set_cloexec(v.o.control_fd, 1);
+	if (v.o.listen_fd >= 0)
+		sm_set_cloexec(v.o.listen_fd, 1);
+	if (r == 0)
+		r = run(&v, &err);
+	release(&v);
+	if (r < 0) {
+		sm_error("sm-vmm: %s: %s", v.o.id, sm_err_text(&err));
+		return FAILED;
+	}
+	return v.status;
+}

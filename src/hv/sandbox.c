@@ -1,0 +1,836 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Theory of operation
+ *
+ * A process (struct proc) is the first one of a container or an exec. It lives from the request that
+ * asked for it until its end was told to everybody who waits:
+ *
+ *	           agent: Create/Exec ok            agent: Wait ok           output written out
+ *	  MAKING ─────────────────────► ALIVE ───────────────────► ENDED ───────────────────► told
+ *	     │ failed: request fails, proc freed
+ *
+ *	state    operations on it
+ *	MAKING   none (its id is taken)
+ *	ALIVE    Start (containers), Signal, Resize, Wait
+ *	ENDED    Wait
+ *
+ * An exec belongs to the connection that asked for it: when that closes, the process is killed. Its
+ * struct stays until the output streams end as well, for what it left running may still write.
+ *
+ * The first container made is `main`: when its end was told, the sandbox is finished and sm-vmm exits
+ * with its status. The agent answers Wait after it has handed over all output of the process; since
+ * vsock keeps the order of what it hands over, "drained" on our side then means that the output is
+ * with the reader.
+ *
+ * Create may come before the guest is up: it waits in `pending` for the agent's Hello.
+ *
+ * SIGKILL must end a container whatever its surroundings do: a reader that stopped reading loses its
+ * streams after KILL_STALL_NS without progress, and a guest that does not react loses its machine
+ * after KILL_TICKS_MAX of them.
+ */
+#include "hv/sandbox.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+
+#include "base/clean.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "hv/agent.h"
+#include "hv/stdio.h"
+#include "proto/sandbox.pb-c.h"
+#include "rpc/ttrpc.h"
+
+#define AGENT(name) Supermachine__Agent__V1__##name
+#define SANDBOX(name) Supermachine__Sandbox__V1__##name
+
+#define CONNECTIONS_MAX 1024
+#define PROCS_MAX 4096
+#define SECOND_NS 1000000000ull
+#define KILL_STALL_NS SECOND_NS
+#define KILL_TICKS_MAX 10
+#define LOST_GRACE_NS (3 * SECOND_NS)
+#define TAIL_MAX 1500
+
+static const char *const step_names[] = {
+	[SM_STEP_DEVICES] = "setting up the devices",
+	[SM_STEP_MACHINE] = "starting the machine",
+	[SM_STEP_BOOT] = "booting the guest kernel and its agent",
+	[SM_STEP_HELLO] = "greeting the agent",
+	[SM_STEP_CREATE] = "creating the container",
+	[SM_STEP_START] = "starting the container",
+	[SM_STEP_RUN] = "running the container",
+};
+_Static_assert(SM_ARRAY_SIZE(step_names) == SM_STEP_NUM, "a name for each step");
+
+/* Nobody but the end of the process is told by these. */
+struct waiter {
+	struct waiter *next;
+	struct sm_rpc_call *call;
+};
+
+enum proc_state { MAKING, ALIVE, ENDED };
+
+struct proc {
+	struct proc *next;
+	struct sm_sandbox *sb;
+	char *id;
+	char *exec_id;			/* "" for the first process of a container */
+	enum proc_state state;
+	struct sm_rpc_call *maker;	/* the request that is answered when MAKING ends */
+	struct sm_rpc *owner;		/* of an exec; NULL once it is gone */
+	char **exports;			/* names added for this container */
+	size_t nexports;
+	struct sm_stdio io;
+	unsigned int draining;		/* output streams that still have bytes for their sink */
+	uint32_t status;		/* wait status, when ENDED */
+	struct waiter *waiters;
+};
+
+/* A request passed on to the agent as it is. */
+struct forward {
+	struct sm_sandbox *sb;
+	struct sm_rpc_call *call;
+	bool start;
+};
+
+struct pending {
+	struct pending *next;
+	struct sm_rpc_call *call;
+	const SANDBOX(CreateRequest) *req;
+};
+
+struct sm_sandbox {
+	struct sm_sandbox_config c;
+	struct sm_agent *agent;
+	struct sm_rpc *control;
+	struct sm_rpc_server *server;
+	struct sm_timer *boot_timer;	/* also used once the agent is lost */
+	struct sm_timer *kill_timer;
+	unsigned int kill_ticks;
+	uint64_t kill_bytes;
+	struct proc *procs;
+	size_t nprocs;
+	struct proc *main;
+	struct pending *pending;
+	enum sm_step step;
+	uint64_t step_ns[SM_STEP_NUM];	/* since c.started_ns */
+	bool up;			/* the agent answered Hello */
+	bool over;			/* finished() has run */
+	char *kernel;
+	char *agent_version;
+};
+
+/* ---- launch steps --------------------------------------------------------------------------- */
+
+void sm_sandbox_reached(struct sm_sandbox *sb, enum sm_step step)
+{
+	if (step < sb->step)
+		return;
+	sb->step = step;
+	if (!sb->step_ns[step])
+		sb->step_ns[step] = sm_now_ns() - sb->c.started_ns;
+}
+
+static void finish(struct sm_sandbox *sb, int status)
+{
+	if (sb->over)
+		return;
+	sb->over = true;
+	sb->c.finished(sb->c.arg, status);
+}
+
+/* The text for a launch that failed for a reason outside the container. */
+static void fail_launch(struct sm_sandbox *sb, struct sm_rpc_call *call, const char *why)
+{
+	char tail[TAIL_MAX];
+	size_t n = sm_console_tail(sb->c.console, tail, sizeof(tail));
+
+	while (n && tail[n - 1] == '\n')
+		tail[--n] = '\0';
+	sm_rpc_fail(call, SM_RPC_UNAVAILABLE, "VM lost while %s: %s%s%s", step_names[sb->step], why,
+		    n ? "; console: " : "; the console is empty", tail);
+}
+
+/* ---- processes ------------------------------------------------------------------------------ */
+
+static struct proc *proc_find(struct sm_sandbox *sb, const char *id, const char *exec_id)
+{
+	for (struct proc *p = sb->procs; p; p = p->next)
+		if (strcmp(p->id, id) == 0 && strcmp(p->exec_id, exec_id) == 0)
+			return p;
+	return NULL;
+}
+
+static void remove_exports(struct proc *p)
+{
+	for (size_t i = 0; i < p->nexports; i++) {
+		sm_fs_remove_export(p->sb->c.fs, p->exports[i]);
+		free(p->exports[i]);
+	}
+	free(p->exports);
+	p->exports = NULL;
+	p->nexports = 0;
+}
+
+static void proc_free(struct proc *p)
+{
+	struct proc **at = &p->sb->procs;
+
+	while (*at && *at != p)
+		at = &(*at)->next;
+	if (*at) {
+		*at = p->next;
+		p->sb->nprocs--;
+	}
+	sm_stdio_detach(&p->io);
+	remove_exports(p);
+	free(p->id);
+	free(p->exec_id);
+	free(p);
+}
+
+/* NULL: the call has been failed. */
+static struct proc *proc_new(struct sm_sandbox *sb, struct sm_rpc_call *call, const char *id,
+			     const char *exec_id)
+{
+	struct proc *p;
+
+	if (proc_find(sb, id, exec_id)) {
+		sm_rpc_fail(call, SM_RPC_ALREADY_EXISTS, "%s with given ID already exists",
+			    *exec_id ? "exec" : "container");
+		return NULL;
+	}
+	p = sb->nprocs < PROCS_MAX ? calloc(1, sizeof(*p)) : NULL;
+	if (!p) {
+		sm_rpc_fail(call, SM_RPC_RESOURCE_EXHAUSTED, "too many processes in this VM");
+		return NULL;
+	}
+	p->sb = sb;
+	p->id = strdup(id);
+	p->exec_id = strdup(exec_id);
+	p->maker = call;
+	p->io.tty = -1;
+	p->next = sb->procs;
+	sb->procs = p;
+	sb->nprocs++;
+	if (!p->id || !p->exec_id) {
+		proc_free(p);
+		sm_rpc_fail(call, SM_RPC_RESOURCE_EXHAUSTED, "out of memory");
+		return NULL;
+	}
+	return p;
+}
+
+static void answer_waiters(struct proc *p, enum sm_rpc_code code)
+{
+	AGENT(WaitResponse) rsp = SUPERMACHINE__AGENT__V1__WAIT_RESPONSE__INIT;
+	struct waiter *w;
+
+	rsp.status = p->status;
+	while ((w = p->waiters)) {
+		p->waiters = w->next;
+		if (code == SM_RPC_OK)
+			sm_rpc_reply(w->call, &rsp.base);
+		else
+			sm_rpc_fail(w->call, code, "VM lost while %s", step_names[p->sb->step]);
+		free(w);
+	}
+}
+
+static int exit_status(uint32_t wait_status)
+{
+	int s = (int)wait_status;
+
+	return WIFSIGNALED(s) ? 128 + WTERMSIG(s) : WEXITSTATUS(s);
+}
+
+/* The process has ended and all it wrote is with its readers. */
+static void tell(struct proc *p)
+{
+	answer_waiters(p, SM_RPC_OK);
+	if (p == p->sb->main)
+		finish(p->sb, exit_status(p->status));
+}
+
+static void on_drained(void *arg)
+{
+	struct proc *p = arg;
+
+	if (--p->draining == 0)
+		tell(p);
+}
+
+static void drain(struct proc *p)
+{
+	p->draining = 1;	/* so that on_drained() cannot tell before the loop is through */
+	for (size_t i = 1; i < SM_ARRAY_SIZE(p->io.stream); i++) {
+		if (!p->io.stream[i].open)
+			continue;
+		p->draining++;
+		if (sm_vsock_drain(p->sb->c.vs, p->io.stream[i].port, on_drained, p) < 0)
+			p->draining--;
+	}
+	on_drained(p);
+}
+
+/* An exec that is over in every respect. */
+static void reap(struct proc *p)
+{
+	if (*p->exec_id && p->state == ENDED && !p->draining && !p->owner &&
+	    sm_stdio_drained(&p->io))
+		proc_free(p);
+}
+
+static void on_stdio_changed(void *arg)
+{
+	reap(arg);
+}
+
+static void on_waited(void *arg, enum sm_rpc_code code, const char *text,
+		      const ProtobufCMessage *rsp)
+{
+	struct proc *p = arg;
+
+	if (code != SM_RPC_OK) {
+		if (code != SM_RPC_UNAVAILABLE)
+			sm_error("%s: wait: %s", p->id, text);
+		return;		/* lost() answers the waiters */
+	}
+	p->status = ((const AGENT(WaitResponse) *)rsp)->status;
+	p->state = ENDED;
+	drain(p);
+	reap(p);
+}
+
+static void ask_for_end(struct proc *p)
+{
+	AGENT(ProcessRequest) req = SUPERMACHINE__AGENT__V1__PROCESS_REQUEST__INIT;
+
+	p->state = ALIVE;
+	req.id = p->id;
+	req.exec_id = p->exec_id;
+	sm_agent_call(p->sb->agent, "Wait", &req.base,
+		      &supermachine__agent__v1__wait_response__descriptor, on_waited, p);
+}
+
+/* ---- Create --------------------------------------------------------------------------------- */
+
+static void on_created(void *arg, enum sm_rpc_code code, const char *text,
+		       const ProtobufCMessage *rsp)
+{
+	struct proc *p = arg;
+	struct sm_rpc_call *call = p->maker;
+
+	(void)rsp;
+	p->maker = NULL;
+	if (code != SM_RPC_OK) {
+		if (code == SM_RPC_UNAVAILABLE)
+			fail_launch(p->sb, call, text);
+		else
+			sm_rpc_fail(call, code, "%s", text);
+		proc_free(p);
+		return;
+	}
+	sm_sandbox_reached(p->sb, SM_STEP_START);
+	if (!p->sb->main)
+		p->sb->main = p;
+	ask_for_end(p);
+	sm_rpc_reply(call, &(AGENT(Empty))SUPERMACHINE__AGENT__V1__EMPTY__INIT.base);
+}
+
+static int add_exports(struct proc *p, const SANDBOX(CreateRequest) *req)
+{
+	p->exports = calloc(req->n_exports ? req->n_exports : 1, sizeof(*p->exports));
+	if (!p->exports)
+		return -ENOMEM;
+	for (size_t i = 0; i < req->n_exports; i++) {
+		const SANDBOX(Export) *e = req->exports[i];
+		int fd = sm_rpc_call_fd(p->maker, e->export_fd);
+		char *name = strdup(e->name);
+		int r = fd < 0 ? -EBADF : name ? 0 : -ENOMEM;
+
+		if (r == 0)
+			r = sm_fs_add_export(p->sb->c.fs, name, fd, e->readonly);
+		if (r < 0) {
+			sm_close(&fd);
+			free(name);
+			return r;
+		}
+		p->exports[p->nexports++] = name;
+	}
+	return 0;
+}
+
+static void create(struct sm_sandbox *sb, struct sm_rpc_call *call,
+		   const SANDBOX(CreateRequest) *req)
+{
+	AGENT(CreateContainerRequest) out = SUPERMACHINE__AGENT__V1__CREATE_CONTAINER_REQUEST__INIT;
+	AGENT(Stdio) stdio = SUPERMACHINE__AGENT__V1__STDIO__INIT;
+	struct proc *p = proc_new(sb, call, req->container->id, "");
+	int r;
+
+	if (!p)
+		return;
+	r = add_exports(p, req);
+	if (r == 0)
+		r = sm_stdio_attach(&p->io, sb->c.vs, call, req->stdio, &stdio, on_stdio_changed,
+				    p);
+	if (r == 0) {
+		/* The first container's terminal is ours: its resizes come as SIGWINCH. */
+		if (p->io.tty >= 0 && !sb->main)
+			ioctl(p->io.tty, TIOCSCTTY, 0);
+		out.container = req->container;
+		out.stdio = &stdio;
+		r = sm_agent_call(sb->agent, "CreateContainer", &out.base,
+				  &supermachine__agent__v1__empty__descriptor, on_created, p);
+	}
+	if (r < 0) {
+		sm_rpc_fail(call, SM_RPC_INTERNAL, "share the container's files: %s", strerror(-r));
+		proc_free(p);
+		return;
+	}
+	sm_sandbox_reached(sb, SM_STEP_CREATE);
+}
+
+static void on_create(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
+{
+	const SANDBOX(CreateRequest) *req = (const SANDBOX(CreateRequest) *)msg;
+	struct sm_sandbox *sb = arg;
+	struct pending *pending, **at = &sb->pending;
+
+	if (!req->container || !*req->container->id) {
+		sm_rpc_fail(call, SM_RPC_INVALID_ARGUMENT, "container id cannot be empty");
+		return;
+	}
+	if (sb->up) {
+		create(sb, call, req);
+		return;
+	}
+	pending = calloc(1, sizeof(*pending));
+	if (!pending) {
+		sm_rpc_fail(call, SM_RPC_RESOURCE_EXHAUSTED, "out of memory");
+		return;
+	}
+	pending->call = call;
+	pending->req = req;
+	while (*at)
+		at = &(*at)->next;
+	*at = pending;
+}
+
+/* ---- Exec ----------------------------------------------------------------------------------- */
+
+static void ignore(void *arg, enum sm_rpc_code code, const char *text, const ProtobufCMessage *rsp)
+{
+	(void)arg;
+	(void)code;
+	(void)text;
+	(void)rsp;
+}
+
+static void kill_exec(struct proc *p)
+{
+	AGENT(SignalRequest) req = SUPERMACHINE__AGENT__V1__SIGNAL_REQUEST__INIT;
+
+	req.id = p->id;
+	req.exec_id = p->exec_id;
+	req.signal = SIGKILL;
+	sm_agent_call(p->sb->agent, "Signal", &req.base,
+		      &supermachine__agent__v1__empty__descriptor, ignore, NULL);
+}
+
+static void on_execed(void *arg, enum sm_rpc_code code, const char *text,
+		      const ProtobufCMessage *rsp)
+{
+	struct proc *p = arg;
+	struct sm_rpc_call *call = p->maker;
+
+	p->maker = NULL;
+	if (code != SM_RPC_OK) {
+		sm_rpc_fail(call, code, "%s", text);
+		proc_free(p);
+		return;
+	}
+	p->owner = sm_rpc_call_conn(call);
+	ask_for_end(p);
+	if (!p->owner)
+		kill_exec(p);
+	sm_rpc_reply(call, rsp);
+}
+
+static void on_exec(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
+{
+	const SANDBOX(ExecRequest) *req = (const SANDBOX(ExecRequest) *)msg;
+	AGENT(ExecRequest) out = SUPERMACHINE__AGENT__V1__EXEC_REQUEST__INIT;
+	AGENT(Stdio) stdio = SUPERMACHINE__AGENT__V1__STDIO__INIT;
+	struct sm_sandbox *sb = arg;
+	struct proc *p;
+	int r;
+
+	if (!*req->exec_id || !req->process) {
+		sm_rpc_fail(call, SM_RPC_INVALID_ARGUMENT, "exec without an id or a process");
+		return;
+	}
+	p = proc_new(sb, call, req->id, req->exec_id);
+	if (!p)
+		return;
+	r = sm_stdio_attach(&p->io, sb->c.vs, call, req->stdio, &stdio, on_stdio_changed, p);
+	if (r == 0) {
+		out.id = req->id;
+		out.exec_id = req->exec_id;
+		out.process = req->process;
+		out.stdio = &stdio;
+		r = sm_agent_call(sb->agent, "Exec", &out.base,
+				  &supermachine__agent__v1__exec_response__descriptor, on_execed,
+				  p);
+	}
+	if (r < 0) {
+		sm_rpc_fail(call, SM_RPC_UNAVAILABLE, "exec: %s", strerror(-r));
+		proc_free(p);
+	}
+}
+
+/* ---- Start, Signal, Resize: passed on ------------------------------------------------------- */
+
+static void on_forwarded(void *arg, enum sm_rpc_code code, const char *text,
+			 const ProtobufCMessage *rsp)
+{
+	struct forward *f = arg;
+
+	if (code == SM_RPC_OK && f->start)
+		sm_sandbox_reached(f->sb, SM_STEP_RUN);
+	if (code == SM_RPC_OK)
+		sm_rpc_reply(f->call, rsp);
+	else
+		sm_rpc_fail(f->call, code, "%s", text);
+	free(f);
+}
+
+static void forward(struct sm_sandbox *sb, struct sm_rpc_call *call, const char *method,
+		    const ProtobufCMessage *req, bool start)
+{
+	struct forward *f = calloc(1, sizeof(*f));
+	int r = f ? 0 : -ENOMEM;
+
+	if (f) {
+		*f = (struct forward){ .sb = sb, .call = call, .start = start };
+		r = sm_agent_call(sb->agent, method, req,
+				  &supermachine__agent__v1__empty__descriptor, on_forwarded, f);
+	}
+	if (r < 0) {
+		free(f);
+		sm_rpc_fail(call, SM_RPC_UNAVAILABLE, "%s: %s", method, strerror(-r));
+	}
+}
+
+static void on_start(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
+{
+	forward(arg, call, "StartContainer", req, true);
+}
+
+static void on_resize(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
+{
+	forward(arg, call, "Resize", req, false);
+}
+
+static void on_kill_tick(void *arg)
+{
+	struct sm_sandbox *sb = arg;
+	struct sm_vsock_counters now;
+
+	if (++sb->kill_ticks > KILL_TICKS_MAX) {
+		sm_warn("the guest did not end after SIGKILL: stopping the machine");
+		finish(sb, 128 + SIGKILL);
+		return;
+	}
+	sm_vsock_counters(sb->c.vs, &now);
+	if (now.tx_bytes == sb->kill_bytes)
+		sm_stdio_detach(&sb->main->io);
+	else
+		sb->kill_ticks = 0;
+	sb->kill_bytes = now.tx_bytes;
+	if (sb->main->state == ENDED && !sb->main->draining)
+		return;
+	if (sb->main->state == ENDED && sm_stdio_drained(&sb->main->io)) {
+		tell(sb->main);
+		return;
+	}
+	sm_timer_set(sb->c.loop, sb->kill_timer, KILL_STALL_NS);
+}
+
+static void watch_kill(struct sm_sandbox *sb)
+{
+	struct sm_vsock_counters now;
+
+	if (sb->kill_timer || !sb->main)
+		return;
+	sm_vsock_counters(sb->c.vs, &now);
+	sb->kill_bytes = now.tx_bytes;
+	if (sm_timer_add(sb->c.loop, KILL_STALL_NS, on_kill_tick, sb, &sb->kill_timer) < 0)
+		sb->kill_timer = NULL;
+}
+
+static void on_signal(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
+{
+	const AGENT(SignalRequest) *req = (const AGENT(SignalRequest) *)msg;
+	struct sm_sandbox *sb = arg;
+
+	if (req->signal == SIGKILL && sb->main && strcmp(req->id, sb->main->id) == 0 &&
+	    !*req->exec_id)
+		watch_kill(sb);
+	forward(sb, call, "Signal", msg, false);
+}
+
+/* ---- Wait, Info ----------------------------------------------------------------------------- */
+
+static void on_wait(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
+{
+	const AGENT(ProcessRequest) *req = (const AGENT(ProcessRequest) *)msg;
+	struct proc *p = proc_find(arg, req->id, req->exec_id);
+	struct waiter *w = p ? calloc(1, sizeof(*w)) : NULL;
+
+	if (!w) {
+		sm_rpc_fail(call, p ? SM_RPC_RESOURCE_EXHAUSTED : SM_RPC_NOT_FOUND,
+			    p ? "out of memory" : "process does not exist");
+		return;
+	}
+	w->call = call;
+	w->next = p->waiters;
+	p->waiters = w;
+	if (p->state == ENDED && !p->draining)
+		answer_waiters(p, SM_RPC_OK);
+}
+
+static void on_info(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
+{
+	SANDBOX(InfoResponse) rsp = SUPERMACHINE__SANDBOX__V1__INFO_RESPONSE__INIT;
+	struct sm_sandbox *sb = arg;
+	struct sm_vsock_counters vs;
+
+	(void)req;
+	sm_vsock_counters(sb->c.vs, &vs);
+	rsp.backend = (char *)sb->c.backend;
+	rsp.vmm_started_ns = sb->c.started_ns;
+	rsp.machine_ns = sb->step_ns[SM_STEP_BOOT];
+	rsp.agent_ns = sb->step_ns[SM_STEP_HELLO];
+	rsp.created_ns = sb->step_ns[SM_STEP_START];
+	rsp.started_ns = sb->step_ns[SM_STEP_RUN];
+	rsp.kernel = sb->kernel ? sb->kernel : rsp.kernel;
+	rsp.agent_version = sb->agent_version ? sb->agent_version : rsp.agent_version;
+	rsp.vsock_flows = vs.flows;
+	rsp.vsock_rx_bytes = vs.rx_bytes;
+	rsp.vsock_tx_bytes = vs.tx_bytes;
+	rsp.vsock_drops = vs.drops;
+	rsp.vsock_credit_stalls = vs.credit_stalls;
+	sm_rpc_reply(call, &rsp.base);
+}
+
+static const struct sm_rpc_method methods[] = {
+	{ "Create", &supermachine__sandbox__v1__create_request__descriptor, on_create },
+	{ "Start", &supermachine__agent__v1__container_request__descriptor, on_start },
+	{ "Exec", &supermachine__sandbox__v1__exec_request__descriptor, on_exec },
+	{ "Wait", &supermachine__agent__v1__process_request__descriptor, on_wait },
+	{ "Signal", &supermachine__agent__v1__signal_request__descriptor, on_signal },
+	{ "Resize", &supermachine__agent__v1__resize_request__descriptor, on_resize },
+	{ "Info", &supermachine__agent__v1__empty__descriptor, on_info },
+};
+
+static const struct sm_rpc_service service = {
+	.name = "supermachine.sandbox.v1.Sandbox",
+	.methods = methods,
+	.nmethods = SM_ARRAY_SIZE(methods),
+};
+
+/* ---- the agent comes and goes --------------------------------------------------------------- */
+
+static void on_agent_connected(void *arg)
+{
+	sm_sandbox_reached(arg, SM_STEP_HELLO);
+}
+
+static void on_agent_ready(void *arg, const AGENT(HelloResponse) *hello)
+{
+	struct sm_sandbox *sb = arg;
+	struct pending *p;
+
+	sb->up = true;
+	sm_timer_remove(sb->c.loop, sb->boot_timer);
+	sb->boot_timer = NULL;
+	free(sb->kernel);
+	free(sb->agent_version);
+	sb->kernel = strdup(hello->kernel);
+	sb->agent_version = strdup(hello->version);
+	while ((p = sb->pending)) {
+		sb->pending = p->next;
+		create(sb, p->call, p->req);
+		free(p);
+	}
+}
+
+static void fail_everything(struct sm_sandbox *sb, const char *why)
+{
+	struct pending *p;
+
+	sb->up = false;
+	while ((p = sb->pending)) {
+		sb->pending = p->next;
+		fail_launch(sb, p->call, why);
+		free(p);
+	}
+	for (struct proc *q = sb->procs; q; q = q->next)
+		answer_waiters(q, SM_RPC_UNAVAILABLE);
+}
+
+static int lost_status(const struct sm_sandbox *sb)
+{
+	return sb->kill_timer ? 128 + SIGKILL : 255;
+}
+
+static void on_boot_timeout(void *arg)
+{
+	struct sm_sandbox *sb = arg;
+
+	fail_everything(sb, "no answer in time");
+	finish(sb, lost_status(sb));
+}
+
+/* The machine's end follows, with a better reason; if it does not, this was it. */
+static void on_agent_lost(void *arg, const char *why)
+{
+	struct sm_sandbox *sb = arg;
+
+	if (sb->over)
+		return;
+	sm_error("agent lost: %s", why);
+	sb->up = false;
+	sm_timer_remove(sb->c.loop, sb->boot_timer);
+	if (sm_timer_add(sb->c.loop, LOST_GRACE_NS, on_boot_timeout, sb, &sb->boot_timer) < 0) {
+		sb->boot_timer = NULL;
+		on_boot_timeout(sb);
+	}
+}
+
+void sm_sandbox_machine_ended(struct sm_sandbox *sb, const char *why)
+{
+	if (sb->over)
+		return;
+	sm_error("VM lost while %s: %s", step_names[sb->step], why);
+	fail_everything(sb, why);
+	finish(sb, lost_status(sb));
+}
+
+/* ---- clients come and go -------------------------------------------------------------------- */
+
+static void on_client_gone(void *arg, struct sm_rpc *rpc)
+{
+	struct sm_sandbox *sb = arg;
+	struct proc *next;
+
+	for (struct proc *p = sb->procs; p; p = next) {
+		next = p->next;
+		if (p->owner != rpc)
+			continue;
+		p->owner = NULL;
+		if (p->state == ALIVE)
+			kill_exec(p);
+		reap(p);
+	}
+}
+
+/* The launcher is gone: before its container exists there is nothing to live for. */
+static void on_control_closed(void *arg, struct sm_rpc *rpc, int err)
+{
+	struct sm_sandbox *sb = arg;
+
+	(void)err;
+	on_client_gone(sb, rpc);
+	sm_rpc_free(rpc);
+	sb->control = NULL;
+	if (!sb->main)
+		finish(sb, 255);
+}
+
+void sm_sandbox_signal(struct sm_sandbox *sb, int signo)
+{
+	AGENT(SignalRequest) sig = SUPERMACHINE__AGENT__V1__SIGNAL_REQUEST__INIT;
+	AGENT(ResizeRequest) size = SUPERMACHINE__AGENT__V1__RESIZE_REQUEST__INIT;
+	const ProtobufCMessageDescriptor *out = &supermachine__agent__v1__empty__descriptor;
+	struct winsize ws;
+
+	if (!sb->main) {
+		if (signo != SIGWINCH)
+			finish(sb, 128 + signo);
+		return;
+	}
+	if (signo != SIGWINCH) {
+		sig.id = sb->main->id;
+		sig.signal = (uint32_t)signo;
+		sm_agent_call(sb->agent, "Signal", &sig.base, out, ignore, NULL);
+	} else if (sb->main->io.tty >= 0 && ioctl(sb->main->io.tty, TIOCGWINSZ, &ws) == 0) {
+		size.id = sb->main->id;
+		size.rows = ws.ws_row;
+		size.cols = ws.ws_col;
+		sm_agent_call(sb->agent, "Resize", &size.base, out, ignore, NULL);
+	}
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+int sm_sandbox_new(const struct sm_sandbox_config *config, struct sm_sandbox **out)
+{
+	static const struct sm_agent_events events = {
+		.connected = on_agent_connected,
+		.ready = on_agent_ready,
+		.lost = on_agent_lost,
+	};
+	struct sm_sandbox *sb = calloc(1, sizeof(*sb));
+	int r;
+
+	if (!sb)
+		return -ENOMEM;
+	sb->c = *config;
+	r = sm_agent_new(sb->c.loop, sb->c.vs, &events, sb, &sb->agent);
+	if (r == 0)
+		r = sm_timer_add(sb->c.loop, sb->c.boot_timeout_ns, on_boot_timeout, sb,
+				 &sb->boot_timer);
+	if (r == 0 && sb->c.control_fd >= 0)
+		r = sm_rpc_new(sb->c.loop, sb->c.control_fd, &service, sb, on_control_closed, sb,
+			       &sb->control);
+	if (r == 0 && sb->c.listen_fd >= 0)
+		r = sm_rpc_server_new(sb->c.loop, sb->c.listen_fd, &service, sb, CONNECTIONS_MAX,
+				      on_client_gone, &sb->server);
+	if (r < 0) {
+		sm_sandbox_free(sb);
+		return r;
+	}
+	*out = sb;
+	return 0;
+}
+
+void sm_sandbox_free(struct sm_sandbox *sb)
+{
+	struct proc *p;
+
+	if (!sb)
+		return;
+	sb->over = true;
+	fail_everything(sb, "sm-vmm is ending");
+	sm_agent_free(sb->agent);	/* fails what still waits for the guest */
+	sm_rpc_server_free(sb->server);
+	sm_rpc_free(sb->control);
+	while ((p = sb->procs))
+		proc_free(p);
+	sm_timer_remove(sb->c.loop, sb->boot_timer);
+	sm_timer_remove(sb->c.loop, sb->kill_timer);
+	free(sb->kernel);
+	free(sb->agent_version);
+	free(sb);
+}
