@@ -40,7 +40,9 @@ struct sm_vq {
 	int call_fd;		/* eventfd: device → guest; -1 if none */
 	/* private to queue.c */
 	void *desc, *avail, *used;
-	uint16_t next_avail, next_used, signalled_used;
+	uint16_t next_avail;	/* the next ring entry to pop */
+	uint16_t seen_avail;	/* avail->idx when it was last read */
+	uint16_t next_used, signalled_used;
 	bool signalled_valid, started, broken;
 };
 
@@ -64,7 +66,8 @@ uint16_t sm_vq_stop(struct sm_vq *vq);
  * the caller's storage for max entries (SM_CHAIN_IOV_MAX always suffices). */
 int sm_vq_pop(struct sm_vq *vq, struct sm_chain *chain, struct iovec *iov, int max);
 
-/* Puts the last popped chain back (only right after its pop, by the same thread). */
+/* Puts the last popped chain back, to be popped again; called n times, the last n, none of which may
+ * have been pushed. By the thread that popped. */
 void sm_vq_unpop(struct sm_vq *vq);
 
 /* Gives a chain back with the number of bytes written to its in buffers. */
@@ -74,7 +77,8 @@ void sm_vq_push(struct sm_vq *vq, uint16_t head, uint32_t written);
 void sm_vq_notify(struct sm_vq *vq);
 
 /* Asks the driver (not) to kick. After enabling, true means that a chain came in between: go on
- * popping. */
+ * popping. Must be called each time before waiting for a kick: with the event index an enabled kick
+ * is good for one. */
 bool sm_vq_enable_kicks(struct sm_vq *vq);
 void sm_vq_disable_kicks(struct sm_vq *vq);
 
