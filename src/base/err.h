@@ -28,11 +28,13 @@ struct sm_err {
 int sm_err_set(struct sm_err *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* The same, with ": strerror(code)" appended. */
+/* The same, with ": " and the code's text appended, spelled as Go does ("no such file or directory"):
+ * runc's callers search for it. */
 int sm_err_sys(struct sm_err *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Puts "fmt…: " in front of the message that is there. Returns err->code. */
+/* Puts "fmt…: " in front of the message that is there. Returns err->code; -EIO if that says nothing
+ * (0, or a NULL err): a failure never turns into success here. */
 int sm_err_wrap(struct sm_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Never NULL. */

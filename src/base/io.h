@@ -28,12 +28,13 @@ int sm_write_existing_at(int dirfd, const char *path, const char *text);
 /* mkdir -p. 0 if it is there at the end. */
 int sm_mkdir_p(const char *path, mode_t mode);
 
-/* rm -rf of a directory tree below dirfd; never follows symlinks, never leaves the filesystem of
- * `path`. A path that is not there: 0. */
+/* rm -rf of a directory tree below dirfd; never follows symlinks (but in the parent of an absolute
+ * path), never crosses a mount: -EXDEV at one inside. A path that is not there: 0. One that ends in
+ * "." or "..", or has ".." on the way: -EINVAL. */
 int sm_remove_tree_at(int dirfd, const char *path);
 
 /* One sendmsg/recvmsg with file descriptors. Received ones are close-on-exec; *nfds is the capacity
- * on entry and the count on return; surplus fds are closed and -EMSGSIZE returned. Return: bytes or
+ * on entry and the count on return; if more come, all are closed and -EMSGSIZE returned. Return: bytes or
  * -errno (so -EAGAIN on a non-blocking socket). */
 ssize_t sm_send_fds(int sock, const void *data, size_t len, const int *fds, size_t nfds);
 ssize_t sm_recv_fds(int sock, void *data, size_t len, int *fds, size_t *nfds);

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/clean.h"
+#include "base/utf8.h"
 
 #define LINE_MAX_BYTES (1u << 20)
 
@@ -31,36 +32,6 @@ void sm_log_setup(int fd, enum sm_log_format format, enum sm_log_level max)
 	sink.fd = fd;
 	sink.format = format;
 	sink.max = max;
-}
-
-/* Decodes one character of UTF-8 (RFC 3629: shortest form, no surrogates). Returns its length, or 0
- * where there is none. s ends with a zero byte. */
-static size_t decode(const unsigned char *s, uint32_t *cp)
-{
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t len, i;
-
-	if (s[0] < 0x80) {
-		*cp = s[0];
-		return 1;
-	}
-	if (s[0] >= 0xc2 && s[0] <= 0xdf)
-		len = 2;
-	else if (s[0] >= 0xe0 && s[0] <= 0xef)
-		len = 3;
-	else if (s[0] >= 0xf0 && s[0] <= 0xf4)
-		len = 4;
-	else
-		return 0;
-	*cp = s[0] & (0x7fu >> len);
-	for (i = 1; i < len; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-		*cp = *cp << 6 | (s[i] & 0x3f);
-	}
-	if (*cp < least[len] || *cp > 0x10ffff || (*cp >= 0xd800 && *cp <= 0xdfff))
-		return 0;
-	return len;
 }
 
 /* The letter after the backslash, 0 if the character has no such escape. */
@@ -90,17 +61,17 @@ static char short_escape(uint32_t cp, enum sm_log_format format)
 }
 
 /* One character of a quoted message; returns how many bytes of s it took. */
-static size_t put_char(struct sm_buf *b, const unsigned char *s, enum sm_log_format format)
+static size_t put_char(struct sm_buf *b, const char *s, enum sm_log_format format)
 {
 	uint32_t cp = 0;
-	size_t len = decode(s, &cp);
+	size_t len = sm_utf8_decode(s, &cp);
 	char letter;
 
 	if (!len) {
 		if (format == SM_LOG_JSON)
 			sm_buf_put(b, "\xef\xbf\xbd", 3); /* U+FFFD */
 		else
-			sm_buf_printf(b, "\\x%02x", s[0]);
+			sm_buf_printf(b, "\\x%02x", (unsigned char)s[0]);
 		return 1;
 	}
 	letter = short_escape(cp, format);
@@ -115,10 +86,8 @@ static size_t put_char(struct sm_buf *b, const unsigned char *s, enum sm_log_for
 	return len;
 }
 
-static void put_quoted(struct sm_buf *b, const char *text, enum sm_log_format format)
+static void put_quoted(struct sm_buf *b, const char *s, enum sm_log_format format)
 {
-	const unsigned char *s = (const unsigned char *)text;
-
 	sm_buf_put(b, "\"", 1);
 	/* 8: the longest escape and what closes the line still fit */
 	while (*s && b->len + 8 < b->max)

@@ -21,10 +21,13 @@ typedef void sm_timer_fn(void *arg);
 typedef void sm_signal_fn(void *arg, int signo);
 typedef void sm_post_fn(void *arg);
 
-struct sm_loop *sm_loop_new(void);
+struct sm_loop *sm_loop_new(void); /* NULL: errno tells why */
+
+/* NULL allowed; not from a callback. Frees the sources and timers that are left. */
 void sm_loop_free(struct sm_loop *loop);
 
-/* Runs until sm_loop_stop(); 0 or -errno. */
+/* Runs until sm_loop_stop(), which lets the events at hand finish and may also come before; 0 or
+ * -errno. */
 int sm_loop_run(struct sm_loop *loop);
 void sm_loop_stop(struct sm_loop *loop);
 
@@ -35,7 +38,7 @@ int sm_loop_add(struct sm_loop *loop, int fd, uint32_t events, sm_io_fn *fn, voi
 int sm_loop_mod(struct sm_loop *loop, struct sm_io *io, uint32_t events);
 void sm_loop_remove(struct sm_loop *loop, struct sm_io *io); /* NULL allowed; before close(fd) */
 
-/* Fires once after ns nanoseconds. The handle stays valid until removed; sm_timer_set re-arms it. */
+/* Fires once after ns nanoseconds (UINT64_MAX: not until it is set again). The handle stays valid until removed; sm_timer_set re-arms it. */
 int sm_timer_add(struct sm_loop *loop, uint64_t ns, sm_timer_fn *fn, void *arg,
 		 struct sm_timer **timer);
 int sm_timer_set(struct sm_loop *loop, struct sm_timer *timer, uint64_t ns);
@@ -45,7 +48,8 @@ void sm_timer_remove(struct sm_loop *loop, struct sm_timer *timer); /* NULL allo
  * here. Once per loop. */
 int sm_loop_signals(struct sm_loop *loop, const sigset_t *set, sm_signal_fn *fn, void *arg);
 
-/* From any thread: run fn(arg) soon on the loop's thread. 0 or -ENOMEM. */
+/* From any thread: run fn(arg) soon on the loop's thread, in the order of the calls. 0 or -ENOMEM.
+ * What is left when the loop is freed does not run. */
 int sm_loop_post(struct sm_loop *loop, sm_post_fn *fn, void *arg);
 
 #endif
