@@ -77,9 +77,11 @@ int sm_rpc_call_fd(struct sm_rpc_call *call, size_t i);
 size_t sm_rpc_call_nfds(const struct sm_rpc_call *call);
 
 /* A connection on fd (owned from now on, made non-blocking). service may be NULL (pure client).
- * closed() runs once when the peer is gone or broke the protocol (err tells why, 0 for EOF), after
- * which every pending client call has been ended with SM_RPC_UNAVAILABLE; inside it, or at any other
- * time, sm_rpc_free() is the owner's to call. */
+ * closed() (may be NULL) runs once, from the loop, when the peer is gone or broke the protocol
+ * (err tells why, 0 for EOF; -ENOBUFS: it left 8 MiB unread; -EDQUOT: too many requests), after every
+ * pending client call has been ended with SM_RPC_UNAVAILABLE; inside it, or at any other time,
+ * sm_rpc_free() is the owner's to call, which ends those with SM_RPC_CANCELLED and runs no closed().
+ * On an error fd is closed. */
 typedef void sm_rpc_closed_fn(void *arg, struct sm_rpc *rpc, int err);
 int sm_rpc_new(struct sm_loop *loop, int fd, const struct sm_rpc_service *service, void *service_arg,
 	       sm_rpc_closed_fn *closed, void *closed_arg, struct sm_rpc **rpc);
@@ -87,7 +89,7 @@ void sm_rpc_free(struct sm_rpc *rpc); /* NULL allowed */
 
 /* Client side, asynchronous. done() runs exactly once: code SM_RPC_OK with the decoded response
  * (valid during the callback; `out` tells its type), else rsp is NULL and text says why. Returns 0,
- * or -errno and then done() will not run. fds (may be NULL/0) stay the caller's: they are duplicated
+ * or -errno (-EPIPE: the connection is closed) and then done() will not run. fds (may be NULL/0) stay the caller's: they are duplicated
  * before this returns. */
 typedef void sm_rpc_done_fn(void *arg, enum sm_rpc_code code, const char *text,
 			    const ProtobufCMessage *rsp);
@@ -101,8 +103,10 @@ int sm_rpc_send(struct sm_rpc *rpc, const char *service, const char *method,
  * (NOT_FOUND -ENOENT, ALREADY_EXISTS -EEXIST, INVALID_ARGUMENT -EINVAL, PERMISSION_DENIED -EACCES,
  * FAILED_PRECONDITION -EBUSY, UNIMPLEMENTED -ENOSYS, DEADLINE_EXCEEDED -ETIMEDOUT,
  * RESOURCE_EXHAUSTED -ENOSPC, UNAVAILABLE -ECONNRESET, others -EIO) with the server's text as
- * message; the connection lost: -ECONNRESET. Any signal that interrupts it: -EINTR only if
- * `*interrupted` is given and non-zero (a handler sets it). */
+ * message; the connection lost: -ECONNRESET; no response in time: -ETIMEDOUT, and the connection
+ * stays of use unless the time ran out inside a frame. Signals do not end the wait: a program that
+ * has to react to them uses sm_rpc_send() on a loop. *stream counts the connection's calls: 0 before
+ * the first. */
 int sm_rpc_call(int fd, uint32_t *stream, const char *service, const char *method,
 		const ProtobufCMessage *req, const int *fds, size_t nfds,
 		const ProtobufCMessageDescriptor *out, int timeout_ms, ProtobufCMessage **rsp,
@@ -110,7 +114,8 @@ int sm_rpc_call(int fd, uint32_t *stream, const char *service, const char *metho
 
 /* A server: accepts on listen_fd (owned) and makes a connection for each peer whose uid is ours or
  * root's (SO_PEERCRED; others are closed), at most max_conns at a time. gone() (may be NULL) tells
- * that a connection ended, before it is freed. */
+ * that a connection ended, before it is freed; arg is service_arg. It must not free the server.
+ * sm_rpc_server_free() frees what connections are left without gone(). */
 struct sm_rpc_server;
 typedef void sm_rpc_gone_fn(void *arg, struct sm_rpc *rpc);
 int sm_rpc_server_new(struct sm_loop *loop, int listen_fd, const struct sm_rpc_service *service,
