@@ -13,11 +13,12 @@
  *
  * Guest: what has to be exact for the workload: memory.*, pids.max, and the unified keys of these
  * controllers. Host: what concerns the VM as a whole: cpu.*, cpuset.*, io.*, rdma.*, hugetlb.* and
- * the other unified keys; memory.max is the limit plus `overhead` bytes for guest kernel and VMM.
+ * the other unified keys; memory.max is the limit plus `overhead` bytes for guest kernel and VMM;
+ * memory.swap.max, because the guest has no swap.
  */
 enum sm_cgroup_side { SM_CGROUP_GUEST, SM_CGROUP_HOST };
 
-/* *files is allocated in the arena. -EINVAL with a message where limits contradict each other. */
+/* *files is allocated in the arena. 0 or -ENOMEM. */
 int sm_cgroup_files(const struct sm_resources *resources, enum sm_cgroup_side side,
 		    uint64_t overhead, struct sm_arena *arena, struct sm_pairs *files,
 		    struct sm_err *err);

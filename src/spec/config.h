@@ -45,7 +45,7 @@ struct sm_rlimit {
 struct sm_scheduler {
 	struct sm_u64 policy;	/* SCHED_* */
 	struct sm_i64 nice, priority;
-	uint64_t flags;		/* SCHED_FLAG_* */
+	struct sm_u64 flags;	/* SCHED_FLAG_* */
 	struct sm_u64 runtime, deadline, period;	/* nanoseconds */
 };
 
@@ -72,6 +72,8 @@ struct sm_process {
 	const struct sm_scheduler *scheduler;
 	const struct sm_io_priority *io_priority;
 	const struct sm_cpu_affinity *exec_cpu_affinity;
+	const char *apparmor_profile;	/* of the host: sm_config_check_host() */
+	const char *selinux_label;
 };
 
 struct sm_mount {
@@ -85,8 +87,7 @@ struct sm_mount {
 struct sm_hook {
 	const char *path;
 	struct sm_strs args;	/* argv, argv[0] included; empty: the path alone */
-	struct sm_strs env;
-	bool env_set;		/* false: env was not in the document */
+	struct sm_strs env;	/* v is NULL: not in the document */
 	struct sm_i64 timeout;	/* seconds, > 0 */
 };
 
@@ -202,7 +203,7 @@ struct sm_seccomp {
 	struct sm_u64 default_action;
 	struct sm_u64 default_errno_ret;
 	struct sm_strs architectures;
-	uint64_t flags;		/* SECCOMP_FILTER_FLAG_* */
+	struct sm_u64 flags;	/* SECCOMP_FILTER_FLAG_* */
 	SM_LIST(struct sm_seccomp_syscall) syscalls;
 };
 
@@ -250,6 +251,7 @@ struct sm_config {
 	struct sm_u64 rootfs_propagation;	/* MS_* */
 	struct sm_strs masked_paths, readonly_paths;
 	const struct sm_personality *personality;
+	const char *mount_label;
 
 	struct sm_strs warnings;	/* what was tolerated, a line each: "config.json: …" */
 };
@@ -272,6 +274,17 @@ int sm_resources_parse(const char *name, const char *text, size_t len, struct sm
 		       struct sm_err *err);
 
 void sm_config_free(struct sm_config *config);
+
+/* What the host has of what a config may ask for. */
+struct sm_host_lsm {
+	bool apparmor, selinux;
+};
+void sm_host_lsm_probe(struct sm_host_lsm *lsm);
+
+/* A profile or label where the host has no such thing: -EINVAL with runc's words. Where it has, they
+ * are for the host's side of the container, sm-vmm; the guest's kernel has neither. */
+int sm_config_check_host(const struct sm_config *config, const struct sm_host_lsm *lsm,
+			 struct sm_err *err);
 
 /* The network namespace that the VM's sockets belong to. */
 enum sm_netns { SM_NETNS_HOST, SM_NETNS_NEW, SM_NETNS_PATH };

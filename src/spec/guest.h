@@ -18,6 +18,8 @@ struct sm_guest_inputs {
 	const char *bundle;		/* absolute; relative sources start here */
 	const char *hook_state;		/* state JSON for startContainer hooks; may be NULL */
 	bool new_session_keyring;	/* not --no-new-keyring */
+	bool ids_mapped;		/* sm-vmm runs in the container's user namespace: ids on
+					 * the shares are the container's already */
 };
 
 struct sm_guest_export {
@@ -34,12 +36,14 @@ struct sm_guest_container {
 	size_t nexports;
 };
 
-/* Looks at the host for the root and the sources of bind mounts, which must exist. */
+/* Looks at the host for the root and the sources of bind mounts, which must exist. The result borrows
+ * strings from config and in: free it before them. */
 int sm_spec_container(const struct sm_config *config, const struct sm_guest_inputs *in,
 		      struct sm_guest_container **out, struct sm_err *err);
 void sm_guest_container_free(struct sm_guest_container *c);
 
-/* A process alone, for exec. seccomp may be NULL. The message and all in it are in the arena. */
+/* A process alone, for exec. seccomp may be NULL. The message is in the arena and borrows strings
+ * from the process. */
 struct sm_guest_process_inputs {
 	const struct sm_process *process;
 	const struct sm_seccomp *seccomp;

@@ -31,6 +31,7 @@
 #define SM_JSON_LEN_MAX (10u << 20)	/* bytes of a document: -EFBIG */
 #define SM_JSON_DEPTH_MAX 64		/* objects and arrays inside each other */
 #define SM_JSON_VALUES_MAX 500000	/* values in a document */
+#define SM_JSON_MEMBERS_MAX 4096	/* members of an object whose names are free */
 
 enum sm_field_type {	/*	  JSON			  C at the offset */
 	SM_FIELD_STRING,	/* string		  const char *, NULL if absent */
@@ -41,7 +42,7 @@ enum sm_field_type {	/*	  JSON			  C at the offset */
 	SM_FIELD_U32,		/* number		  struct sm_u64 */
 	SM_FIELD_U64,		/* number		  struct sm_u64 */
 	SM_FIELD_WORD,		/* one of `words`	  struct sm_u64 with the word's value */
-	SM_FIELD_WORDS,		/* array of those	  uint64_t, the values or'ed */
+	SM_FIELD_WORDS,		/* array of those	  struct sm_u64, the values or'ed */
 	SM_FIELD_STRINGS,	/* array of strings	  struct sm_strs */
 	SM_FIELD_U32S,		/* array of numbers	  struct sm_u32s */
 	SM_FIELD_PAIRS,		/* object of strings	  struct sm_pairs */
@@ -71,7 +72,7 @@ struct sm_u64 {
 		size_t n;        \
 	}
 
-struct sm_strs {
+struct sm_strs {	/* v is NULL if the member is absent, not if it is [] */
 	const char *const *v;
 	size_t n;
 };
