@@ -1,0 +1,126 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# Many containers, killed processes, nothing left behind.
+
+load helpers
+
+@test "${SM_RUNS:-200} runs one after the other, nothing left" {
+	args sh -c 'exit 5'
+	for ((i = 0; i < ${SM_RUNS:-200}; i++)); do
+		code=0
+		sm run -b "$BUNDLE" "$ID-$i" < /dev/null > /dev/null || code=$?
+		[ "$code" -eq 5 ] || { echo "run $i: exit code $code"; return 1; }
+	done
+	[ -z "$(leftovers)" ]
+}
+
+@test "8 at a time, 5 times, nothing left" {
+	args sh -c 'echo output; exit 6'
+	for ((round = 0; round < 5; round++)); do
+		pids=()
+		for ((i = 0; i < 8; i++)); do
+			sm run -b "$BUNDLE" "$ID-$round-$i" < /dev/null > "$BATS_TEST_TMPDIR/out.$i" 3>&- &
+			pids+=($!)
+		done
+		for ((i = 0; i < 8; i++)); do
+			code=0
+			wait "${pids[i]}" || code=$?
+			[ "$code" -eq 6 ] || { echo "round $round, $i: exit code $code"; return 1; }
+			[ "$(cat "$BATS_TEST_TMPDIR/out.$i")" = output ]
+		done
+	done
+	[ -z "$(leftovers)" ]
+}
+
+@test "SIGKILL to sm-vmm: stopped, 137, deletable; the next run works" {
+	args sleep 1000
+	sm run -d -b "$BUNDLE" "$ID" < /dev/null
+	kill -KILL "$(pid_of "$ID")"
+	wait_gone "$ID"
+	sm delete --force "$ID"
+	[ -z "$(leftovers)" ]
+	args true
+	runsm run -b "$BUNDLE" "$ID"
+	[ "$status" -eq 0 ]
+}
+
+@test "SIGKILL to QEMU: sm-vmm ends with it, and says so" {
+	args sh -c 'echo ready; exec sleep 1000'
+	mkfifo "$BATS_TEST_TMPDIR/out"
+	sm run --keep -b "$BUNDLE" "$ID" < /dev/null > "$BATS_TEST_TMPDIR/out" 3>&- &
+	runner=$!
+	read -r line < "$BATS_TEST_TMPDIR/out"
+	pkill -KILL -P "$(pid_of "$ID")"
+	run wait "$runner"
+	[ "$status" -eq 255 ]
+	grep -q 'QEMU was killed by signal 9' "$ROOT/$ID/vmm.log"
+	[ "$(status_of "$ID")" = stopped ]
+	sm delete --force "$ID"
+}
+
+@test "SIGKILL to a create half-way: nothing survives, delete --force cleans" {
+	args sleep 1000
+	for delay in 0.02 0.05 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1.0; do
+		"$SM_BUILD_DIR/sm-runtime" --root "$ROOT" create -b "$BUNDLE" "$ID" < /dev/null > /dev/null 2>&1 3>&- &
+		creator=$!
+		# the moment is the point of this test, not something to wait for
+		sleep "$delay"
+		kill -KILL "$creator" 2> /dev/null || :
+		wait "$creator" 2> /dev/null || :
+		sm list -q > /dev/null
+		sm delete --force "$ID"
+		eventually nothing_left
+	done
+	args true
+	runsm run -b "$BUNDLE" "$ID"
+	[ "$status" -eq 0 ]
+}
+
+nothing_left() { [ -z "$(leftovers)" ]; }
+
+@test "SIGKILL to a foreground run leaves the container to delete --force" {
+	args sh -c 'echo ready; exec sleep 1000'
+	mkfifo "$BATS_TEST_TMPDIR/out"
+	"$SM_BUILD_DIR/sm-runtime" --root "$ROOT" run -b "$BUNDLE" "$ID" < /dev/null > "$BATS_TEST_TMPDIR/out" 3>&- &
+	runner=$!
+	exec 8< "$BATS_TEST_TMPDIR/out"
+	read -r line <&8
+	kill -KILL "$runner"
+	wait "$runner" || :
+	[ "$(status_of "$ID")" = running ]
+	sm delete --force "$ID"
+	exec 8<&-
+}
+
+@test "many execs: 20 at once, then 100 in turn; no descriptor is left in sm-vmm" {
+	args sleep 1000
+	sm run -d -b "$BUNDLE" "$ID" < /dev/null
+	vmm=$(pid_of "$ID")
+	sm exec "$ID" true < /dev/null
+	before=$(ls "/proc/$vmm/fd" | wc -l)
+	pids=()
+	for ((i = 0; i < 20; i++)); do
+		sm exec "$ID" sh -c "echo $i; exit $i" < /dev/null > "$BATS_TEST_TMPDIR/out.$i" 3>&- &
+		pids+=($!)
+	done
+	for ((i = 0; i < 20; i++)); do
+		code=0
+		wait "${pids[i]}" || code=$?
+		[ "$code" -eq "$i" ]
+		[ "$(cat "$BATS_TEST_TMPDIR/out.$i")" = "$i" ]
+	done
+	for ((i = 0; i < 100; i++)); do
+		sm exec "$ID" true < /dev/null
+	done
+	same_fds() { [ "$(ls "/proc/$vmm/fd" | wc -l)" -le "$before" ]; }
+	eventually same_fds
+}
+
+@test "a guest that kills its own kernel ends the container, not silently" {
+	args sh -c 'echo c > /proc/sysrq-trigger; sleep 1000'
+	config '.linux.readonlyPaths = [] | .linux.maskedPaths = []'
+	runsm run --keep -b "$BUNDLE" "$ID"
+	[ "$status" -ne 0 ]
+	grep -q 'VM lost while running the container' "$ROOT/$ID/vmm.log"
+	sm delete --force "$ID"
+}

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tty.py MODE RUNTIME ROOT BUNDLE ID: uses a shell on a container's terminal as a person would.
+
+MODE init: foreground run on a pty; exec: exec -t on a pty; console: create with a console socket.
+Exits 0 when every step saw what it must; says what was on the terminal otherwise.
+"""
+import array, fcntl, os, pty, select, socket, struct, subprocess, sys, termios, time
+
+mode, runtime, root, bundle, ident = sys.argv[1:]
+seen = b""
+
+
+def size(fd, rows, cols):
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+
+
+def expect(fd, text, seconds=60):
+    """Reads until `text` was seen; what stands before it is dropped."""
+    global seen
+    end = time.monotonic() + seconds
+    while text not in seen:
+        ready, _, _ = select.select([fd], [], [], max(0, end - time.monotonic()))
+        if not ready:
+            sys.exit(f"not on the terminal: {text!r}; there is {seen!r}")
+        try:
+            data = os.read(fd, 65536)
+        except OSError:
+            data = b""
+        if not data:
+            sys.exit(f"the terminal ended before {text!r}; there is {seen!r}")
+        seen += data
+    seen = seen[seen.index(text) + len(text):]
+
+
+def say(fd, line):
+    os.write(fd, line.encode() + b"\n")
+
+
+def command(*words):
+    return [runtime, "--root", root, *words]
+
+
+def start():
+    """The master of the terminal and the process to wait for."""
+    if mode == "console":
+        path = os.path.join("/tmp", f"sm-tty-{os.getpid()}.sock")
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen(1)
+        create = subprocess.Popen(command("create", "-b", bundle, "--console-socket", path, ident),
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        connection, _ = listener.accept()
+        os.unlink(path)
+        name, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4))
+        master = array.array("i", ancillary[0][2])[0]
+        assert name and create.wait() == 0
+        subprocess.run(command("start", ident), check=True)
+        return master, None
+    pid, master = pty.fork()
+    if pid == 0:
+        words = ["run", "-b", bundle, ident] if mode == "init" else ["exec", "-t", ident, "sh"]
+        os.execv(runtime, command(*words))
+    return master, pid
+
+
+if mode == "init" or mode == "exec":
+    master, pid = start()
+    size(master, 33, 99)
+else:
+    master, pid = start()
+say(master, "tty; echo m''ark1")
+expect(master, b"mark1")
+size(master, 44, 111)
+# The shell learns of the new size by SIGWINCH, asynchronously: ask until it is there.
+say(master, "until [ \"$(stty size)\" = '44 111' ]; do :; done; echo si''zed")
+expect(master, b"sized")
+say(master, "test -t 0 && test -t 1 && test -t 2 && echo is''tty")
+expect(master, b"istty")
+say(master, "echo go''ing; sleep 1000")
+expect(master, b"going")
+os.write(master, b"\x03")
+say(master, "echo aft''er")
+expect(master, b"after")
+say(master, "printf 'a\\nb\\n'; echo e''nd")
+expect(master, b"a\r\nb\r\n")
+expect(master, b"end")
+say(master, "exit 9")
+if pid is not None:
+    while True:
+        try:
+            if not os.read(master, 65536):
+                break
+        except OSError:
+            break
+    _, status = os.waitpid(pid, 0)
+    if os.waitstatus_to_exitcode(status) != 9:
+        sys.exit(f"exit status {os.waitstatus_to_exitcode(status)}, not 9")
