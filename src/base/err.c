@@ -53,7 +53,7 @@ static char *describe(int code)
 	return text;
 }
 
-static char *vformat(const char *fmt, va_list ap)
+static char *__attribute__((format(printf, 1, 0))) vformat(const char *fmt, va_list ap)
 {
 	char *text;
 
