@@ -98,7 +98,7 @@ static void *write_slowly(void *arg)
 	int fd = *(int *)arg;
 
 	for (int i = 0; i < 10; i++) {
-		assert_int_equal(sm_write_full(fd, "0123456789" + i, 1), 0);
+		assert_int_equal(sm_write_full(fd, &"0123456789"[i], 1), 0);
 		sched_yield();
 	}
 	close(fd);

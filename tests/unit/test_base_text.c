@@ -155,7 +155,7 @@ static void test_buf_grows(void **state)
 	sm_auto_buf struct sm_buf b = SM_BUF_INIT(1 << 20);
 
 	for (int i = 0; i < 1 << 20; i++)
-		assert_int_equal(sm_buf_put(&b, "abcdefgh" + i % 8, 1), 0);
+		assert_int_equal(sm_buf_put(&b, &"abcdefgh"[i % 8], 1), 0);
 	for (int i = 0; i < 1 << 20; i++)
 		assert_int_equal(b.data[i], "abcdefgh"[i % 8]);
 	assert_int_equal(b.data[b.len], 0);

@@ -1064,7 +1064,6 @@ static void test_sync_timeout(void **state)
 {
 	struct fixture *f = *state;
 	sm_auto_err struct sm_err err = SM_ERR_INIT;
-	sm_auto_buf struct sm_buf late = SM_BUF_INIT(SIZE_MAX);
 	Ttrpc__KeyValue *rsp = NULL;
 	uint64_t begin = sm_now_ns();
 	uint32_t stream = 0;
