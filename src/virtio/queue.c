@@ -212,6 +212,11 @@ int sm_vq_pop(struct sm_vq *vq, struct sm_chain *chain, struct iovec *iov, int m
 	return 1;
 }
 
+void sm_vq_break(struct sm_vq *vq)
+{
+	vq->broken = true;
+}
+
 void sm_vq_unpop(struct sm_vq *vq)
 {
 	vq->next_avail--;

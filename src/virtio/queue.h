@@ -66,6 +66,9 @@ uint16_t sm_vq_stop(struct sm_vq *vq);
  * the caller's storage for max entries (SM_CHAIN_IOV_MAX always suffices). */
 int sm_vq_pop(struct sm_vq *vq, struct sm_chain *chain, struct iovec *iov, int max);
 
+/* The device found a violation by itself, such as a buffer that is too small: as if pop had. */
+void sm_vq_break(struct sm_vq *vq);
+
 /* Puts the last popped chain back, to be popped again; called n times, the last n, none of which may
  * have been pushed. By the thread that popped. */
 void sm_vq_unpop(struct sm_vq *vq);

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <stdlib.h>
+
+#include "vsock/device.h"
+
+static uint32_t bucket(uint32_t guest_port, uint32_t host_port)
+{
+	uint32_t h = guest_port * 0x9e3779b1u ^ host_port * 0x85ebca6bu;
+
+	return (h >> 16) % SM_VSOCK_BUCKETS;
+}
+
+struct sm_stream *sm_vsock_stream_new(struct sm_vsock *vs)
+{
+	struct sm_stream *s;
+
+	if (vs->nstreams == SM_VSOCK_FLOWS_MAX)
+		return NULL;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->vs = vs;
+	s->source.fd = s->sink.fd = -1;
+	sm_flow_wait(&s->flow);
+	LIST_INSERT_HEAD(&vs->all, s, all);
+	vs->nstreams++;
+	return s;
+}
+
+void sm_vsock_stream_free(struct sm_stream *s)
+{
+	struct sm_vsock *vs = s->vs;
+
+	sm_stream_close(s);
+	sm_vsock_unhash(s);
+	sm_vsock_disown(s);
+	if (s->is_ready)
+		TAILQ_REMOVE(&vs->ready, s, ready);
+	if (s->is_due)
+		TAILQ_REMOVE(&vs->due, s, due);
+	LIST_REMOVE(s, all);
+	vs->nstreams--;
+	if (s->accepted)
+		vs->naccepted--;
+	free(s);
+}
+
+void sm_vsock_hash(struct sm_stream *s)
+{
+	LIST_INSERT_HEAD(&s->vs->by_ports[bucket(s->guest_port, s->host_port)], s, by_ports);
+	s->hashed = true;
+}
+
+void sm_vsock_unhash(struct sm_stream *s)
+{
+	if (s->hashed)
+		LIST_REMOVE(s, by_ports);
+	s->hashed = false;
+}
+
+void sm_vsock_own(struct sm_stream *s)
+{
+	LIST_INSERT_HEAD(&s->vs->by_host_port[bucket(0, s->host_port)], s, by_host_port);
+	s->owned = true;
+}
+
+void sm_vsock_disown(struct sm_stream *s)
+{
+	if (s->owned)
+		LIST_REMOVE(s, by_host_port);
+	s->owned = false;
+}
+
+struct sm_stream *sm_vsock_find(struct sm_vsock *vs, uint32_t guest_port, uint32_t host_port)
+{
+	struct sm_stream *s;
+
+	LIST_FOREACH(s, &vs->by_ports[bucket(guest_port, host_port)], by_ports) {
+		if (s->guest_port == guest_port && s->host_port == host_port)
+			return s;
+	}
+	return NULL;
+}
+
+struct sm_stream *sm_vsock_find_owner(struct sm_vsock *vs, uint32_t host_port)
+{
+	struct sm_stream *s;
+
+	LIST_FOREACH(s, &vs->by_host_port[bucket(0, host_port)], by_host_port) {
+		if (s->host_port == host_port)
+			return s;
+	}
+	return NULL;
+}
+
+struct sm_vsock_listener *sm_vsock_find_listener(struct sm_vsock *vs, uint32_t port)
+{
+	struct sm_vsock_listener *l;
+
+	LIST_FOREACH(l, &vs->listeners, link) {
+		if (l->port == port)
+			return l;
+	}
+	return NULL;
+}
