@@ -15,7 +15,7 @@
 #include "base/io.h"
 
 #define READ_CHUNK 4096
-#define TMP_TRIES 16
+#define TMP_TRIES  16
 
 /* Reads to the end of fd; the byte past b->max tells a file that is too long. */
 static int read_all(int fd, struct sm_buf *b)
@@ -61,7 +61,8 @@ int sm_read_file_at(int dirfd, const char *path, struct sm_buf *b)
 	return r;
 }
 
-/* A new file beside path, its mode yet to be set. *tmp is its name, to be freed. Returns the fd or -errno. */
+/* A new file beside path, its mode yet to be set. *tmp is its name, to be freed. Returns the fd or
+ * -errno. */
 static int open_tmp(int dirfd, const char *path, char **tmp)
 {
 	const char *slash = strrchr(path, '/');
@@ -76,7 +77,8 @@ static int open_tmp(int dirfd, const char *path, char **tmp)
 		*tmp = sm_strf("%.*s.sm-%016" PRIx64, dirlen, path, id);
 		if (!*tmp)
 			return -ENOMEM;
-		fd = openat(dirfd, *tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+		fd = openat(dirfd, *tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+			    0600);
 		if (fd >= 0)
 			return fd;
 		free(sm_steal_ptr(*tmp));

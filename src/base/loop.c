@@ -42,8 +42,8 @@ struct sm_io {
 };
 
 struct sm_timer {
-	uint64_t deadline; /* CLOCK_MONOTONIC; NEVER: not armed */
-	size_t pos;	   /* in loop->heap while armed */
+	uint64_t deadline;             /* CLOCK_MONOTONIC; NEVER: not armed */
+	size_t pos;                    /* in loop->heap while armed */
 	struct sm_timer *next, **link; /* in loop->timers */
 	sm_timer_fn *fn;
 	void *arg;
@@ -262,7 +262,8 @@ static void on_timerfd(void *arg, uint32_t events)
 {
 	struct sm_loop *loop = arg;
 	uint64_t now = sm_now_ns();
-	size_t budget = loop->armed; /* a timer that re-arms itself with 0 waits for the next turn */
+	size_t budget =
+		loop->armed; /* a timer that re-arms itself with 0 waits for the next turn */
 	uint64_t count;
 
 	if (read(loop->timerfd, &count, sizeof(count)) < 0 && errno == EAGAIN)

@@ -100,8 +100,8 @@ static int assign(const struct sm_opt *o, const char *name, int len, const char 
 	case SM_OPT_INT:
 		r = parse_int(text, o->value);
 		if (r < 0)
-			return sm_err_set(err, -EINVAL, "invalid value \"%s\" for flag -%.*s: %s", text,
-					  len, name,
+			return sm_err_set(err, -EINVAL, "invalid value \"%s\" for flag -%.*s: %s",
+					  text, len, name,
 					  r == -ERANGE ? "value out of range" : "parse error");
 		break;
 	case SM_OPT_NUM:

@@ -4,8 +4,8 @@
  *
  * However deep the tree is, only a directory and its parent are open, and nothing recurses: a walk
  * starts at the top, unlinks all it meets that is no directory and goes down into the first
- * subdirectory. A directory found empty is removed, and that ends the walk. Walks are made until one
- * removes the top itself. Each directory is opened by one name relative to its parent without
+ * subdirectory. A directory found empty is removed, and that ends the walk. Walks are made until
+ * one removes the top itself. Each directory is opened by one name relative to its parent without
  * following symlinks, so that a tree that somebody changes meanwhile cannot lead out of itself.
  */
 #include "config.h"
@@ -41,7 +41,8 @@ static int device_of(int fd, uint64_t *dev, bool *mount_root)
 
 static int open_dir(int parent, const char *name, DIR **dir)
 {
-	sm_auto_close int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	sm_auto_close int fd =
+		openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd < 0)
 		return -errno;

@@ -19,7 +19,7 @@
 
 /* What unpacking may allocate: this much for each byte, and something for the first. */
 #define UNPACK_FACTOR 16
-#define UNPACK_BASE (64u << 10)
+#define UNPACK_BASE   (64u << 10)
 
 /* ---- reading ---- */
 

@@ -61,7 +61,7 @@ struct pending {
 
 struct sm_rpc_call {
 	struct sm_rpc_call *next, **link; /* in rpc->calls */
-	struct sm_rpc *rpc;		  /* NULL once that is closed */
+	struct sm_rpc *rpc;               /* NULL once that is closed */
 	uint32_t stream;
 	ProtobufCMessage *req;
 	size_t nfds;
@@ -427,7 +427,8 @@ static void dispatch(struct sm_rpc *rpc, const Ttrpc__Request *envelope)
 	}
 	method = find_method(rpc->service, envelope->method);
 	if (!method) {
-		text = sm_strf("unknown method \"%.200s\" of %s", envelope->method, envelope->service);
+		text = sm_strf("unknown method \"%.200s\" of %s", envelope->method,
+			       envelope->service);
 		send_status(rpc, stream, SM_RPC_UNIMPLEMENTED, text ? text : "unknown method");
 		return;
 	}
@@ -607,8 +608,8 @@ static void on_io(void *arg, uint32_t events)
 	release(rpc);
 }
 
-int sm_rpc_new(struct sm_loop *loop, int fd, const struct sm_rpc_service *service, void *service_arg,
-	       sm_rpc_closed_fn *closed, void *closed_arg, struct sm_rpc **res)
+int sm_rpc_new(struct sm_loop *loop, int fd, const struct sm_rpc_service *service,
+	       void *service_arg, sm_rpc_closed_fn *closed, void *closed_arg, struct sm_rpc **res)
 {
 	struct sm_rpc *rpc = calloc(1, sizeof(*rpc));
 	int r = rpc ? 0 : -ENOMEM;

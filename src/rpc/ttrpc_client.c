@@ -22,9 +22,9 @@ static const struct {
 	enum sm_rpc_code code;
 	int err;
 } codes[] = {
-	{ SM_RPC_INVALID_ARGUMENT, -EINVAL },	{ SM_RPC_DEADLINE_EXCEEDED, -ETIMEDOUT },
-	{ SM_RPC_NOT_FOUND, -ENOENT },		{ SM_RPC_ALREADY_EXISTS, -EEXIST },
-	{ SM_RPC_PERMISSION_DENIED, -EACCES },	{ SM_RPC_RESOURCE_EXHAUSTED, -ENOSPC },
+	{ SM_RPC_INVALID_ARGUMENT, -EINVAL },   { SM_RPC_DEADLINE_EXCEEDED, -ETIMEDOUT },
+	{ SM_RPC_NOT_FOUND, -ENOENT },          { SM_RPC_ALREADY_EXISTS, -EEXIST },
+	{ SM_RPC_PERMISSION_DENIED, -EACCES },  { SM_RPC_RESOURCE_EXHAUSTED, -ENOSPC },
 	{ SM_RPC_FAILED_PRECONDITION, -EBUSY }, { SM_RPC_UNIMPLEMENTED, -ENOSYS },
 	{ SM_RPC_UNAVAILABLE, -ECONNRESET },
 };
@@ -128,10 +128,10 @@ static int set_flags(int fd, int flags)
 	return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
 }
 
-/* The exchange on a non-blocking socket. *clean: the next call would find the stream at the start of
- * a frame. */
-static int exchange(int fd, uint32_t stream, const struct sm_buf *frame, const int *fds, size_t nfds,
-		    uint64_t deadline, struct rpc_reader *reader, bool *clean)
+/* The exchange on a non-blocking socket. *clean: the next call would find the stream at the start
+ * of a frame. */
+static int exchange(int fd, uint32_t stream, const struct sm_buf *frame, const int *fds,
+		    size_t nfds, uint64_t deadline, struct rpc_reader *reader, bool *clean)
 {
 	int r = send_frame(fd, frame, fds, nfds, deadline);
 

@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "rpc/ttrpc.h"
 
-#define PAUSE_NS 100000000u
+#define PAUSE_NS         100000000u
 #define ACCEPTS_PER_TURN 16
 
 struct conn {

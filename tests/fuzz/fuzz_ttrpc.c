@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a peer may write to a ttrpc connection. The first byte says in pieces of which size the rest
- * arrives, and whether it goes to a connection that serves and has calls pending, or to the blocking
- * client.
+ * arrives, and whether it goes to a connection that serves and has calls pending, or to the
+ * blocking client.
  */
 #include "config.h"
 
@@ -18,7 +18,7 @@
 #include "proto/ttrpc.pb-c.h"
 #include "rpc/ttrpc.h"
 
-#define CALLS 3
+#define CALLS     3
 #define INPUT_MAX (64u << 10) /* fits a socket's buffer */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -280,7 +280,7 @@ static void test_remove_tree_that_is_none(void **state)
 
 static void test_remove_tree_refuses(void **state)
 {
-	static const char *const paths[] = { "",     ".",	 "..",	 "/",	   "dir/.",
+	static const char *const paths[] = { "",       ".",    "..",   "/",           "dir/.",
 					     "dir/..", "../x", "dir/", "dir/../dir/x" };
 	struct place *p = *state;
 
@@ -325,8 +325,8 @@ static void test_remove_tree_wide(void **state)
 	assert_false(exists("t"));
 }
 
-/* In a child with mounts of its own (the working directory is in them, a descriptor from before would
- * not be): 0 if a bind mount of the same filesystem stops the removal. */
+/* In a child with mounts of its own (the working directory is in them, a descriptor from before
+ * would not be): 0 if a bind mount of the same filesystem stops the removal. */
 static int remove_with_mount(void)
 {
 	if (unshare(CLONE_NEWNS) < 0)

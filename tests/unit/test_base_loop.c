@@ -22,7 +22,7 @@
 #include "base/loop.h"
 
 #define NSOURCES 8
-#define MS 1000000ull
+#define MS       1000000ull
 
 struct fixture;
 
@@ -171,8 +171,8 @@ static void test_remove_others_in_batch(void **state)
 	for (int i = 0; i < NSOURCES; i++) {
 		struct source *s = &f->s[i];
 
-		assert_int_equal(
-			sm_loop_add(f->loop, s->fd, EPOLLIN, remove_all_others, s, &s->io), 0);
+		assert_int_equal(sm_loop_add(f->loop, s->fd, EPOLLIN, remove_all_others, s, &s->io),
+				 0);
 		eventfd_write(s->fd, 1);
 	}
 	f->stop_after = 1;
@@ -290,16 +290,16 @@ static void test_timers_at_random(void **state)
 				     rand_r(&seed) % 3 ? UINT64_MAX : 3600000 * MS);
 		}
 	}
-	/* Now a known order, of six that are due soon; each replaces a timer somewhere in the heap. */
+	/* Now a known order, of six that are due soon; each replaces a timer somewhere in the heap.
+	 */
 	for (int i = 0; i < N; i++) {
 		bool soon = i % 50 == 0;
 
 		sm_timer_remove(f->loop, many[i].timer);
-		assert_int_equal(sm_timer_add(f->loop,
-					      soon ? (uint64_t)(N - i) * 10000 : 3600000 * MS,
-					      on_timer, soon ? &f->s[i / 50] : &f->s[7],
-					      &many[i].timer),
-				 0);
+		assert_int_equal(
+			sm_timer_add(f->loop, soon ? (uint64_t)(N - i) * 10000 : 3600000 * MS,
+				     on_timer, soon ? &f->s[i / 50] : &f->s[7], &many[i].timer),
+			0);
 	}
 	f->stop_after = N / 50;
 	assert_int_equal(sm_loop_run(f->loop), 0);

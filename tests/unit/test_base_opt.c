@@ -27,12 +27,12 @@ struct values {
 struct row {
 	const char *args[ARGS_MAX]; /* behind the program's name */
 	size_t stop_at;
-	const char *error;	/* NULL: it parses, to the following */
+	const char *error; /* NULL: it parses, to the following */
 	const char *bundle;
 	bool detach;
 	int fds;
-	const char *env;	/* joined by commas */
-	const char *pos;	/* joined by commas */
+	const char *env; /* joined by commas */
+	const char *pos; /* joined by commas */
 };
 
 #define ANY SIZE_MAX
@@ -89,13 +89,17 @@ static const struct row rows[] = {
 	{ { "--detach=" }, ANY, "invalid boolean value \"\" for -detach: parse error" },
 	{ { "--preserve-fds=x" }, ANY, "invalid value \"x\" for flag -preserve-fds: parse error" },
 	{ { "--preserve-fds", "" }, ANY, "invalid value \"\" for flag -preserve-fds: parse error" },
-	{ { "--preserve-fds= 1" }, ANY,
+	{ { "--preserve-fds= 1" },
+	  ANY,
 	  "invalid value \" 1\" for flag -preserve-fds: parse error" },
-	{ { "--preserve-fds=1x" }, ANY,
+	{ { "--preserve-fds=1x" },
+	  ANY,
 	  "invalid value \"1x\" for flag -preserve-fds: parse error" },
-	{ { "--preserve-fds=2147483648" }, ANY,
+	{ { "--preserve-fds=2147483648" },
+	  ANY,
 	  "invalid value \"2147483648\" for flag -preserve-fds: value out of range" },
-	{ { "--preserve-fds=99999999999999999999" }, ANY,
+	{ { "--preserve-fds=99999999999999999999" },
+	  ANY,
 	  "invalid value \"99999999999999999999\" for flag -preserve-fds: value out of range" },
 	{ { "---x" }, ANY, "bad flag syntax: ---x" },
 	{ { "--=x" }, ANY, "bad flag syntax: --=x" },

@@ -178,11 +178,11 @@ static void test_utf8_decode(void **state)
 		{ "\xf0\x9f\x98\x80", 4, 0x1f600 },
 		{ "\xf4\x8f\xbf\xbf", 4, 0x10ffff },
 		{ "\xef\xbf\xbd", 3, 0xfffd },
-		{ "\x80", 0, 0 },	      /* continuation alone */
-		{ "\xc3", 0, 0 },	      /* cut */
-		{ "\xe2\x82", 0, 0 },	      /* cut */
+		{ "\x80", 0, 0 },             /* continuation alone */
+		{ "\xc3", 0, 0 },             /* cut */
+		{ "\xe2\x82", 0, 0 },         /* cut */
 		{ "\xf0\x9f\x98", 0, 0 },     /* cut */
-		{ "\xc0\xaf", 0, 0 },	      /* '/' in two bytes */
+		{ "\xc0\xaf", 0, 0 },         /* '/' in two bytes */
 		{ "\xe0\x80\xaf", 0, 0 },     /* in three */
 		{ "\xf0\x80\x80\xaf", 0, 0 }, /* in four */
 		{ "\xed\xa0\x80", 0, 0 },     /* surrogate */
@@ -242,8 +242,9 @@ static void test_log_text(void **state)
 				      "\"q\" \\ \n\t\x01\x7f\a\v caf\xc3\xa9 \xff \xc2\x9b", when);
 
 	assert_string_equal(a, "time=\"\" level=error msg=\"it failed\"\n");
-	assert_string_equal(b, "time=\"\" level=warning msg=\"\\\"q\\\" \\\\ \\n\\t\\x01\\x7f\\a\\v "
-			       "caf\xc3\xa9 \\xff \\u009b\"\n");
+	assert_string_equal(b,
+			    "time=\"\" level=warning msg=\"\\\"q\\\" \\\\ \\n\\t\\x01\\x7f\\a\\v "
+			    "caf\xc3\xa9 \\xff \\u009b\"\n");
 }
 
 static void test_log_json(void **state)
