@@ -9,8 +9,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -569,6 +571,90 @@ static void test_server_other_user(void **state)
 	sm_close(&s->f.peer);
 }
 
+/* Without descriptors the server waits, neither spinning nor deaf for ever. */
+static void test_server_out_of_descriptors(void **state)
+{
+	struct server *s = *state;
+	struct rlimit old, tight;
+	int lowest, one = dial(s);
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	lowest = dup(one);
+	assert_true(lowest >= 0);
+	close(lowest);
+	tight = (struct rlimit){ (rlim_t)lowest, old.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	peer_turn(&s->f);
+	peer_turn(&s->f);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	s->f.peer = one;
+	peer_request(&s->f, 1, "Fail", "one", "");
+	peer_want_status(&s->f, 1, SM_RPC_NOT_FOUND, NULL);
+	close(one);
+}
+
+static void test_server_freed_with_connections(void **state)
+{
+	struct server *s = *state;
+	int one = dial(s), two = dial(s);
+	char c;
+
+	peer_turn(&s->f);
+	peer_turn(&s->f);
+	sm_rpc_server_free(s->server);
+	s->server = NULL;
+	assert_int_equal(s->gone, 0);
+	assert_int_equal(read(one, &c, 1), 0);
+	assert_int_equal(read(two, &c, 1), 0);
+	close(one);
+	close(two);
+}
+
+/* A socket that carries no descriptors and knows no credentials, as vsock: frames go as ever, but
+ * the server lets nobody in. */
+static int tcp_listen(struct sockaddr_in *addr)
+{
+	socklen_t len = sizeof(*addr);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	*addr = (struct sockaddr_in){ .sin_family = AF_INET };
+	addr->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(fd, (struct sockaddr *)addr, len), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)addr, &len), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	return fd;
+}
+
+static void test_tcp(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_in addr;
+	int listener = tcp_listen(&addr);
+	struct sm_rpc_server *server;
+	struct sm_rpc *rpc;
+	char c;
+
+	sm_rpc_free(f->rpc);
+	sm_close(&f->peer);
+	f->peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(f->peer, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(sm_rpc_new(f->loop, accept(listener, NULL, NULL), &peer_service, f, NULL,
+				    NULL, &rpc),
+			 0);
+	f->rpc = rpc;
+	peer_request(f, 1, "Echo", "", "by tcp");
+	peer_want_value(f, 1, "by tcp");
+
+	assert_int_equal(sm_rpc_server_new(f->loop, listener, &peer_service, f, 8, NULL, &server),
+			 0);
+	sm_close(&f->peer);
+	f->peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(f->peer, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	peer_run_until_readable(f);
+	assert_int_equal(read(f->peer, &c, 1), 0);
+	sm_rpc_server_free(server);
+}
+
 #define CASE(name)        cmocka_unit_test_setup_teardown(name, peer_setup, peer_teardown)
 #define SERVER_CASE(name) cmocka_unit_test_setup_teardown(name, server_setup, server_teardown)
 
@@ -602,6 +688,9 @@ int main(void)
 		CASE(test_too_many_fds),
 		SERVER_CASE(test_server),
 		SERVER_CASE(test_server_other_user),
+		SERVER_CASE(test_server_out_of_descriptors),
+		SERVER_CASE(test_server_freed_with_connections),
+		CASE(test_tcp),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
