@@ -36,8 +36,8 @@ static void on_hello(void *arg, enum sm_rpc_code code, const char *text,
 {
 	struct sm_agent *a = arg;
 
-	if (code == SM_RPC_UNAVAILABLE)
-		return;	/* on_closed() tells */
+	if (code == SM_RPC_UNAVAILABLE || code == SM_RPC_CANCELLED)
+		return;	/* on_closed() tells, or we are being freed */
 	if (code != SM_RPC_OK) {
 		lose(a, text);
 		return;
@@ -52,10 +52,12 @@ static void on_connect(void *arg, int fd)
 	struct sm_agent *a = arg;
 	struct timespec now;
 
-	if (a->rpc || sm_rpc_new(a->loop, fd, NULL, NULL, on_closed, a, &a->rpc) < 0) {
+	if (a->rpc) {
 		close(fd);
 		return;
 	}
+	if (sm_rpc_new(a->loop, fd, NULL, NULL, on_closed, a, &a->rpc) < 0)
+		return;
 	a->events->connected(a->arg);
 	clock_gettime(CLOCK_REALTIME, &now);
 	req.realtime_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
