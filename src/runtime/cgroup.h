@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SM_RUNTIME_CGROUP_H
+#define SM_RUNTIME_CGROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "spec/config.h"
+
+/*
+ * The container's cgroup on the host, where sm-vmm and what it starts live: the same path in every
+ * hierarchy that is mounted, of version 1 and 2 alike.
+ */
+enum sm_cgroup_version { SM_CGROUP_V1, SM_CGROUP_V2 };
+
+struct sm_cgroup_dir {
+	const char *mount;	/* of the hierarchy */
+	const char *path;	/* absolute directory of the container in it */
+	const char *controllers;	/* comma separated, "name=systemd"; v2: space separated, may be "" */
+	enum sm_cgroup_version version;
+	bool tolerated;		/* a hierarchy that we know nothing about may refuse us */
+};
+
+struct sm_cgroups {
+	struct sm_cgroup_dir *v;
+	size_t n;
+};
+
+/* Where linux.cgroupsPath is (NULL: ID at the top), below each mount: cleaned, begins with a slash, in
+ * the arena. systemd: the path is slice:prefix:name. */
+int sm_cgroup_path(struct sm_arena *arena, const char *cgroups_path, const char *id, bool systemd,
+		   const char **path, struct sm_err *err);
+
+/* Finds the hierarchies. Nothing is made yet. */
+int sm_cgroup_plan(struct sm_arena *arena, const char *path, struct sm_cgroups *cg,
+		   struct sm_err *err);
+
+/* Makes the directories. -EBUSY where processes are in one already. rootless: those that may not be
+ * made are taken off the list. */
+int sm_cgroup_make(struct sm_cgroups *cg, bool rootless, struct sm_err *err);
+
+/* What resources say of the VM as a whole; overhead: bytes that it needs beyond the memory limit. */
+int sm_cgroup_apply(const struct sm_cgroups *cg, const struct sm_resources *resources,
+		    uint64_t overhead, struct sm_arena *arena, struct sm_err *err);
+
+int sm_cgroup_join(const struct sm_cgroups *cg, pid_t pid, struct sm_err *err);
+
+/* The same by the directories alone; those that are gone don't count. */
+void sm_cgroup_join_dirs(const struct sm_strs *dirs, pid_t pid);
+
+/* Kills what is in the directories and removes them. Those that are gone don't count. */
+int sm_cgroup_remove(const struct sm_strs *dirs, struct sm_err *err);
+
+#endif

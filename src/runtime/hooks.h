@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SM_RUNTIME_HOOKS_H
+#define SM_RUNTIME_HOOKS_H
+
+#include "base/err.h"
+#include "spec/config.h"
+
+/*
+ * Hooks that run on the host (runtime-spec config.md#posix-platform-hooks): state JSON on standard
+ * input, the bundle as working directory, standard output and error into the message of a failure.
+ */
+struct sm_hook_run {
+	const char *state;	/* JSON */
+	const char *cwd;
+	pid_t ns_of;		/* run in the mount and network namespaces of this process; 0: in ours */
+	int abort_fd;		/* readable: the container is lost, stop; -1: none */
+};
+
+/* In order, until one fails. runc's texts. */
+int sm_hooks_run(const sm_hook_list *hooks, const struct sm_hook_run *run, struct sm_err *err);
+
+/* All of them; failures are logged only. */
+void sm_hooks_run_all(const sm_hook_list *hooks, const struct sm_hook_run *run);
+
+#endif

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Theory of operation
+ *
+ *	sm-runtime					child
+ *	fork ───────────────────────────────────────►	waits for `go`
+ *	its pid and start time into state.json
+ *	its pid into the cgroups
+ *	go ─────────────────────────────────────────►	session, network namespace, descriptors, exec
+ *	reads `status` to its end  ◄─────────────────	closed by exec, or a struct failure
+ *
+ * If sm-runtime is killed before `go`, the child reads the end of the pipe and is gone; after it, the
+ * container can be found by state.json, and sm-vmm gives up by itself when its control socket closes
+ * before the container was made. There is no double fork: who adopts sm-runtime's children (conmon,
+ * containerd's shim) has to be able to wait for sm-vmm.
+ */
+#include "runtime/launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clean.h"
+#include "base/io.h"
+
+#define LOG_NAME "vmm.log"
+#define CONSOLE_NAME "console.log"
+#define TAIL 2000
+#define DEATH_MS 2000
+
+/* Where sm-vmm finds its descriptors */
+enum { FD_CONTROL = 3, FD_LISTEN, FD_STATUS, FD_FREE };
+
+enum step { STEP_SESSION, STEP_NETNS, STEP_LOOPBACK, STEP_FDS, STEP_EXEC, STEP_NUM };
+
+static const char *const step_names[] = {
+	[STEP_SESSION] = "make a session",
+	[STEP_NETNS] = "enter the network namespace",
+	[STEP_LOOPBACK] = "bring up the loopback interface",
+	[STEP_FDS] = "arrange descriptors",
+	[STEP_EXEC] = "run it",
+};
+_Static_assert(SM_ARRAY_SIZE(step_names) == STEP_NUM, "a name for each step");
+
+struct failure {
+	enum step step;
+	int code;
+};
+
+struct fds {		/* -1 where not open */
+	int control[2];	/* ours, the child's */
+	int go[2], status[2];	/* read, write */
+	int listen, log, null, netns;
+};
+
+/* ---- the child ------------------------------------------------------------------------------ */
+
+static int bring_up_loopback(void)
+{
+	sm_auto_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+
+	return fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr) < 0 ? -errno : 0;
+}
+
+static int enter_netns(const struct sm_launch_config *c, const struct fds *f, enum step *step)
+{
+	*step = STEP_NETNS;
+	if (c->netns == SM_NETNS_PATH)
+		return setns(f->netns, CLONE_NEWNET) < 0 ? -errno : 0;
+	if (c->netns == SM_NETNS_HOST)
+		return 0;
+	if (unshare(CLONE_NEWNET) < 0)
+		return -errno;
+	*step = STEP_LOOPBACK;
+	return bring_up_loopback();
+}
+
+/* Out of the way of the numbers that they will get. */
+static int lift(int *fd)
+{
+	*fd = fcntl(*fd, F_DUPFD_CLOEXEC, 64);
+	return *fd < 0 ? -errno : 0;
+}
+
+static int arrange_fds(struct fds *f)
+{
+	int *const all[] = { &f->control[1], &f->listen, &f->status[1], &f->log, &f->null };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < SM_ARRAY_SIZE(all); i++)
+		r = lift(all[i]);
+	if (r < 0)
+		return r;
+	if (dup2(f->null, 0) < 0 || dup2(f->null, 1) < 0 || dup2(f->log, 2) < 0 ||
+	    dup2(f->control[1], FD_CONTROL) < 0 || dup2(f->listen, FD_LISTEN) < 0 ||
+	    dup3(f->status[1], FD_STATUS, O_CLOEXEC) < 0)
+		return -errno;
+	f->status[1] = FD_STATUS;
+	return syscall(SYS_close_range, FD_FREE, ~0u, 0) < 0 ? -errno : 0;
+}
+
+static void reset_signals(void)
+{
+	sigset_t none;
+
+	for (int i = 1; i < NSIG; i++)
+		signal(i, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* What helps but may be refused. */
+static void adjust_limits(const struct sm_launch_config *c)
+{
+	char text[32];
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
+		lim.rlim_cur = lim.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &lim);
+	}
+	if (c->oom_score_adj.set) {
+		snprintf(text, sizeof(text), "%lld", (long long)c->oom_score_adj.v);
+		sm_write_existing_at(AT_FDCWD, "/proc/self/oom_score_adj", text);
+	}
+}
+
+static void exec_vmm(const struct sm_launch_config *c, char **argv, struct fds *f)
+{
+	struct failure failure;
+	char go;
+	int r;
+
+	close(f->go[1]);
+	if (read(f->go[0], &go, 1) != 1)
+		_exit(0);
+	failure.step = STEP_SESSION;
+	r = setsid() < 0 ? -errno : 0;
+	if (r == 0)
+		r = enter_netns(c, f, &failure.step);
+	if (r == 0) {
+		adjust_limits(c);
+		reset_signals();
+		failure.step = STEP_FDS;
+		r = chdir("/") < 0 ? -errno : arrange_fds(f);
+	}
+	if (r == 0) {
+		failure.step = STEP_EXEC;
+		execv(c->settings->vmm, argv);
+		r = -errno;
+	}
+	failure.code = r;
+	sm_write_full(f->status[1], &failure, sizeof(failure));
+	_exit(255);
+}
+
+/* ---- the parent ----------------------------------------------------------------------------- */
+
+static void close_fds(struct fds *f)
+{
+	int *const all[] = { &f->control[0], &f->control[1], &f->go[0],	 &f->go[1], &f->status[0],
+			     &f->status[1],  &f->listen,     &f->log,	 &f->null,  &f->netns };
+
+	for (size_t i = 0; i < SM_ARRAY_SIZE(all); i++)
+		sm_close(all[i]);
+}
+
+static int open_fds(const struct sm_launch_config *c, const struct sm_store *s, struct fds *f,
+		    struct sm_err *err)
+{
+	if (c->netns == SM_NETNS_PATH) {
+		f->netns = open(c->netns_path, O_RDONLY | O_CLOEXEC);
+		if (f->netns < 0)
+			return sm_err_sys(err, errno, "network namespace \"%s\"", c->netns_path);
+	}
+	f->log = openat(s->dirfd, LOG_NAME, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
+			0600);
+	if (f->log < 0)
+		return sm_err_sys(err, errno, "%s/%s/" LOG_NAME, s->root, s->id);
+	f->listen = sm_vmm_listen(s->dirfd);
+	if (f->listen < 0)
+		return sm_err_sys(err, f->listen, "%s/%s/" SM_VMM_SOCKET, s->root, s->id);
+	f->null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (f->null < 0)
+		return sm_err_sys(err, errno, "/dev/null");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, f->control) < 0 ||
+	    pipe2(f->go, O_CLOEXEC) < 0 || pipe2(f->status, O_CLOEXEC) < 0)
+		return sm_err_sys(err, errno, "sockets and pipes for sm-vmm");
+	return 0;
+}
+
+#define ARGS_MAX 32
+
+static int build_args(const struct sm_launch_config *c, const struct sm_store *s,
+		      struct sm_arena *arena, char **argv)
+{
+	const char *const args[] = {
+		"sm-vmm",
+		"--id", c->id,
+		"--state-dir", sm_arena_strf(arena, "%s/%s", s->root, s->id),
+		"--control-fd", sm_arena_strf(arena, "%d", FD_CONTROL),
+		"--listen-fd", sm_arena_strf(arena, "%d", FD_LISTEN),
+		"--hypervisor", sm_settings_backend(c->settings),
+		"--kernel", c->kernel,
+		"--initrd", c->initrd,
+		"--vcpus", sm_arena_strf(arena, "%u", c->size.vcpus),
+		"--memory", sm_arena_strf(arena, "%u", c->size.memory_mib),
+		"--qemu", c->settings->qemu,
+	};
+	size_t n = SM_ARRAY_SIZE(args);
+
+	_Static_assert(SM_ARRAY_SIZE(args) + 4 <= ARGS_MAX, "room for all arguments");
+	for (size_t i = 0; i < n; i++) {
+		if (!args[i])
+			return -ENOMEM;
+		argv[i] = (char *)args[i];
+	}
+	if (c->cmdline && *c->cmdline) {
+		argv[n++] = (char *)"--cmdline";
+		argv[n++] = (char *)c->cmdline;
+	}
+	if (c->debug)
+		argv[n++] = (char *)"--debug";
+	argv[n] = NULL;
+	return 0;
+}
+
+/* Until the exec, or the child's report of what failed. */
+static int read_status(const struct sm_launch_config *c, int fd, struct sm_err *err)
+{
+	struct failure failure;
+	int r = sm_read_full(fd, &failure, sizeof(failure));
+
+	if (r == -ENODATA)
+		return 0;
+	if (r < 0)
+		return sm_err_sys(err, r, "start sm-vmm");
+	return sm_err_sys(err, failure.code, "start sm-vmm (%s): %s",
+			  failure.step == STEP_NETNS && c->netns_path ? c->netns_path :
+									c->settings->vmm,
+			  failure.step < STEP_NUM ? step_names[failure.step] : "?");
+}
+
+static int follow_child(const struct sm_launch_config *c, const struct sm_store *s,
+			struct sm_state *state, const struct sm_cgroups *cg, struct sm_launch *l,
+			struct fds *f, struct sm_err *err)
+{
+	int r;
+
+	l->pidfd = (int)syscall(SYS_pidfd_open, l->proc.pid, 0);
+	if (l->pidfd < 0)
+		return sm_err_sys(err, errno, "sm-vmm: pidfd");
+	r = sm_proc_start_time(l->proc.pid, &l->proc.start);
+	if (r < 0)
+		return sm_err_sys(err, r, "sm-vmm: start time");
+	state->vmm = l->proc;
+	r = sm_store_save(s, state, err);
+	if (r == 0)
+		r = sm_cgroup_join(cg, l->proc.pid, err);
+	if (r < 0)
+		return r;
+	sm_close(&f->control[1]);
+	sm_close(&f->status[1]);
+	sm_close(&f->go[0]);
+	r = sm_write_full(f->go[1], "g", 1);
+	if (r < 0)
+		return sm_err_sys(err, r, "start sm-vmm");
+	return read_status(c, f->status[0], err);
+}
+
+int sm_launch_start(const struct sm_launch_config *c, const struct sm_store *s,
+		    struct sm_state *state, const struct sm_cgroups *cg, struct sm_launch *l,
+		    struct sm_err *err)
+{
+	struct fds f = { { -1, -1 }, { -1, -1 }, { -1, -1 }, -1, -1, -1, -1 };
+	char *argv[ARGS_MAX + 1];
+	int r = open_fds(c, s, &f, err);
+
+	if (r == 0 && build_args(c, s, state->arena, argv) < 0)
+		r = sm_err_sys(err, -ENOMEM, "start sm-vmm");
+	if (r == 0) {
+		l->proc.pid = fork();
+		if (l->proc.pid == 0)
+			exec_vmm(c, argv, &f);
+		r = l->proc.pid < 0 ? sm_err_sys(err, errno, "start sm-vmm: fork") :
+				      follow_child(c, s, state, cg, l, &f, err);
+	}
+	if (r == 0) {
+		l->control = sm_steal_fd(&f.control[0]);
+	} else {
+		sm_close(&f.go[1]);
+		sm_launch_kill(l);
+	}
+	close_fds(&f);
+	return r;
+}
+
+void sm_launch_kill(struct sm_launch *l)
+{
+	if (l->proc.pid > 0) {
+		kill(l->proc.pid, SIGKILL);	/* our child: not reaped, so nobody else has the pid */
+		while (waitpid(l->proc.pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	l->proc.pid = 0;
+	sm_launch_release(l);
+}
+
+void sm_launch_release(struct sm_launch *l)
+{
+	sm_close(&l->control);
+	sm_close(&l->pidfd);
+}
+
+/* ---- what it left ----------------------------------------------------------------------------- */
+
+/* The last whole lines of a file of the state directory; NULL if there are none. */
+static char *tail(const struct sm_store *s, const char *name)
+{
+	sm_auto_close int fd = openat(s->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	off_t end = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+	off_t start = end > TAIL ? end - TAIL : 0;
+	char *text = end > 0 ? calloc(1, TAIL + 1) : NULL;
+	ssize_t n = text ? pread(fd, text, TAIL, start) : 0;
+	char *nl;
+
+	while (n > 0 && text[n - 1] == '\n')
+		text[--n] = '\0';
+	nl = n > 0 && start ? strchr(text, '\n') : NULL;
+	if (nl)
+		memmove(text, nl + 1, strlen(nl + 1) + 1);
+	if (n > 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
+static char *describe_end(struct sm_launch *l)
+{
+	int status;
+
+	if (sm_proc_wait_end(l->pidfd, DEATH_MS) < 0)
+		return sm_strf("sm-vmm (pid %d) closed its control socket", (int)l->proc.pid);
+	if (waitpid(l->proc.pid, &status, 0) != l->proc.pid)
+		return sm_strf("sm-vmm ended");
+	l->proc.pid = 0;
+	if (WIFSIGNALED(status))
+		return sm_strf("sm-vmm was killed by signal %d", WTERMSIG(status));
+	return sm_strf("sm-vmm exited with status %d", WEXITSTATUS(status));
+}
+
+void sm_launch_explain(struct sm_launch *l, const struct sm_store *s, struct sm_err *err)
+{
+	sm_auto_free char *end = describe_end(l);
+	sm_auto_free char *log = tail(s, LOG_NAME);
+	/* sm-vmm's own words have the console in them */
+	bool told = !strncmp(sm_err_text(err), "VM lost", 7);
+	sm_auto_free char *console = told ? NULL : tail(s, CONSOLE_NAME);
+	sm_auto_free char *first = strdup(sm_err_text(err));
+
+	sm_err_set(err, -ECONNRESET, "%s; %s%s%s%s%s", first ? first : "connection lost",
+		   end ? end : "sm-vmm ended", log ? "; its log: " : "", log ? log : "",
+		   console ? "; guest console: " : "", console ? console : "");
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdint.h>
+
+#include "runtime/container.h"
+#include "runtime/vmm.h"
+
+#define CONNECT_MS 10000
+
+static int check(enum sm_status status, struct sm_err *err)
+{
+	switch (status) {
+	case SM_STATUS_CREATED:
+		return 0;
+	case SM_STATUS_STOPPED:
+		return sm_err_set(err, -EINVAL, "cannot start a container that has stopped");
+	case SM_STATUS_PAUSED:
+		return sm_err_set(err, -EINVAL, "cannot start a container in the paused state");
+	case SM_STATUS_CREATING:
+		return sm_err_set(err, -EINVAL, "cannot start a container that is being created");
+	default:
+		return sm_err_set(err, -EINVAL, "cannot start an already running container");
+	}
+}
+
+static int start(const struct sm_store *s, struct sm_state *state, struct sm_err *err)
+{
+	sm_auto_vmm struct sm_vmm vmm = SM_VMM_INIT;
+	struct sm_config *config = NULL;
+	int r = check(sm_state_status(state), err);
+
+	if (r == 0)
+		r = sm_container_config(s, &config, err);
+	if (r == 0)
+		r = sm_vmm_connect(s->dirfd, CONNECT_MS, &vmm, err);
+	if (r == 0) {
+		vmm.timeout_ms = -1;	/* startContainer hooks take their time */
+		r = sm_vmm_start(&vmm, s->id, err);
+		if (r < 0)
+			sm_err_wrap(err, "unable to start container process");
+	}
+	if (r == 0)
+		r = sm_container_started(s, state, config, err);
+	sm_config_free(config);
+	return r;
+}
+
+static int run(struct sm_runtime *rt, const struct sm_command *cmd, int argc, char **argv,
+	       struct sm_err *err)
+{
+	const struct sm_opt opts[] = { { NULL } };
+	sm_auto_args struct sm_args args = { NULL, 0 };
+	sm_auto_store struct sm_store s = SM_STORE_INIT;
+	sm_auto_state struct sm_state *state = NULL;
+	int r = sm_cli_parse(rt, cmd, opts, argc, argv, &args, err);
+
+	if (r)
+		return r < 0 ? r : 0;
+	r = sm_store_open(rt->root, args.v[0], &s, err);
+	if (r == 0)
+		r = sm_store_lock(&s, err);
+	if (r == 0)
+		r = sm_store_load(&s, &state, err);
+	return r < 0 ? r : start(&s, state, err);
+}
+
+const struct sm_command sm_cmd_start = {
+	.name = "start",
+	.args = "<container-id>",
+	.summary = "run the program of a created container",
+	.text = "   Runs the program that \"create\" prepared, and returns when it runs.\n",
+	.min = 1,
+	.max = 1,
+	.stop_at = SIZE_MAX,
+	.failed = 1,
+	.run = run,
+};

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/vmm.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/clean.h"
+#include "rpc/ttrpc.h"
+
+#define BACKLOG 128
+
+/* State directories can be deeper than the 108 bytes of a socket's path. */
+static void socket_address(int dirfd, struct sockaddr_un *sa)
+{
+	*sa = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	snprintf(sa->sun_path, sizeof(sa->sun_path), "/proc/self/fd/%d/" SM_VMM_SOCKET, dirfd);
+}
+
+int sm_vmm_connect(int dirfd, int timeout_ms, struct sm_vmm *vmm, struct sm_err *err)
+{
+	struct timeval tv = { timeout_ms / 1000, timeout_ms % 1000 * 1000 };
+	struct sockaddr_un sa;
+	int r;
+
+	socket_address(dirfd, &sa);
+	vmm->timeout_ms = timeout_ms;
+	vmm->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (vmm->fd < 0)
+		return sm_err_sys(err, errno, "sm-vmm: socket");
+	/* connect() waits while the backlog is full */
+	if (timeout_ms >= 0)
+		setsockopt(vmm->fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+	if (connect(vmm->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
+		r = sm_err_sys(err, errno, "sm-vmm: connect to " SM_VMM_SOCKET);
+		sm_close(&vmm->fd);
+		return r;
+	}
+	return 0;
+}
+
+void sm_vmm_close(struct sm_vmm *vmm)
+{
+	sm_close(&vmm->fd);
+}
+
+int sm_vmm_listen(int dirfd)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_un sa;
+	int r;
+
+	socket_address(dirfd, &sa);
+	if (fd < 0)
+		return -errno;
+	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && listen(fd, BACKLOG) == 0)
+		return fd;
+	r = -errno;
+	close(fd);
+	return r;
+}
+
+static int call(struct sm_vmm *vmm, const char *method, const ProtobufCMessage *req,
+		struct sm_err *err)
+{
+	ProtobufCMessage *rsp = NULL;
+	int r = sm_rpc_call(vmm->fd, &vmm->stream, SM_VMM_SERVICE, method, req, NULL, 0,
+			    &supermachine__agent__v1__empty__descriptor, vmm->timeout_ms, &rsp, err);
+
+	if (r == 0)
+		protobuf_c_message_free_unpacked(rsp, NULL);
+	return r;
+}
+
+int sm_vmm_start(struct sm_vmm *vmm, const char *id, struct sm_err *err)
+{
+	Supermachine__Agent__V1__ContainerRequest req =
+		SUPERMACHINE__AGENT__V1__CONTAINER_REQUEST__INIT;
+
+	req.id = (char *)id;
+	return call(vmm, "Start", &req.base, err);
+}
+
+int sm_vmm_signal(struct sm_vmm *vmm, const char *id, int signo, bool all, struct sm_err *err)
+{
+	Supermachine__Agent__V1__SignalRequest req = SUPERMACHINE__AGENT__V1__SIGNAL_REQUEST__INIT;
+
+	req.id = (char *)id;
+	req.signal = (uint32_t)signo;
+	req.all = all;
+	return call(vmm, "Signal", &req.base, err);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SM_RUNTIME_VMM_H
+#define SM_RUNTIME_VMM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "proto/sandbox.pb-c.h"
+
+/* Blocking requests to a container's sm-vmm. */
+
+#define SM_VMM_SERVICE "supermachine.sandbox.v1.Sandbox"
+#define SM_VMM_SOCKET "vmm.sock"
+
+struct sm_vmm {
+	int fd;
+	uint32_t stream;
+	int timeout_ms;		/* of each request; < 0: none */
+};
+
+#define SM_VMM_INIT { -1, 0, -1 }
+#define sm_auto_vmm __attribute__((cleanup(sm_vmm_close)))
+
+/* Connects to dirfd/vmm.sock, waiting no longer than timeout_ms. */
+int sm_vmm_connect(int dirfd, int timeout_ms, struct sm_vmm *vmm, struct sm_err *err);
+void sm_vmm_close(struct sm_vmm *vmm);
+
+/* A socket bound to dirfd/vmm.sock that listens, close-on-exec; or -errno. */
+int sm_vmm_listen(int dirfd);
+
+int sm_vmm_start(struct sm_vmm *vmm, const char *id, struct sm_err *err);
+int sm_vmm_signal(struct sm_vmm *vmm, const char *id, int signo, bool all, struct sm_err *err);
+
+#endif
