@@ -402,6 +402,7 @@ static int send_create(struct sm_container *c, const struct sm_guest_container *
 	return r;
 }
 
+/* The message borrows from the config and the state. */
 static int guest_container(struct sm_container *c, struct sm_guest_container **g,
 			   struct sm_err *err)
 {
@@ -409,11 +410,11 @@ static int guest_container(struct sm_container *c, struct sm_guest_container **g
 	const struct sm_guest_inputs in = {
 		.id = c->store.id,
 		.bundle = c->state->bundle,
-		.hook_state = json,
+		.hook_state = json ? sm_arena_strdup(c->state->arena, json) : NULL,
 		.new_session_keyring = !c->o->no_new_keyring,
 	};
 
-	return json ? sm_spec_container(c->config, &in, g, err) : sm_err_sys(err, -ENOMEM, "state");
+	return in.hook_state ? sm_spec_container(c->config, &in, g, err) : sm_err_sys(err, -ENOMEM, "state");
 }
 
 static int send_pidfd(const struct sm_container *c, struct sm_err *err)
