@@ -358,7 +358,7 @@ SCHEMA(vm_kernel_schema, "config-vm.md#kernel-object", sm_vm_kernel,
 
 #define NO_HW "devices of the host cannot be given to the VM"
 
-SCHEMA(vm_hw_schema, "config-vm.md#hw-config-object", sm_vm_hw,
+SCHEMA(vm_hw_schema, "config-vm.md#hwconfig-object", sm_vm_hw,
 	ROW(sm_vm_hw, "vcpus", U32, vcpus),
 	ROW(sm_vm_hw, "memory", U64, memory),
 	REFUSED("deviceTree", "an x86 VM has no device tree"),

@@ -282,7 +282,8 @@ struct sm_host_lsm {
 void sm_host_lsm_probe(struct sm_host_lsm *lsm);
 
 /* A profile or label where the host has no such thing: -EINVAL with runc's words. Where it has, they
- * are for the host's side of the container, sm-vmm; the guest's kernel has neither. */
+ * can be for the host's side of the container only, sm-vmm: the guest's kernel has neither. Not part
+ * of sm_config_parse() and sm_config_load(), which know no host. */
 int sm_config_check_host(const struct sm_config *config, const struct sm_host_lsm *lsm,
 			 struct sm_err *err);
 

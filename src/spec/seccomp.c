@@ -180,9 +180,10 @@ static int add_rules(scmp_filter_ctx ctx, uint32_t default_action,
 	return 0;
 }
 
+/* The highest number that the profile names, -1 if it names none. */
 static int last_syscall(const struct sm_seccomp *profile, uint32_t arch)
 {
-	int last = 0;
+	int last = -1;
 
 	for (size_t i = 0; i < profile->syscalls.n; i++) {
 		const struct sm_strs *names = &profile->syscalls.v[i].names;
@@ -241,21 +242,21 @@ static int export(scmp_filter_ctx ctx, const struct sm_seccomp *profile,
 	struct stat st;
 	int rc = fd < 0 ? -errno : seccomp_export_bpf(ctx, fd);
 	int last64 = last_syscall(profile, SCMP_ARCH_X86_64);
-	int last32 = seccomp_arch_exist(ctx, SCMP_ARCH_X86) ? 0 :
+	int last32 = seccomp_arch_exist(ctx, SCMP_ARCH_X86) ? -1 :
 							      last_syscall(profile, SCMP_ARCH_X86);
 
 	if (!rc && (fstat(fd, &st) || lseek(fd, 0, SEEK_SET)))
 		rc = -errno;
 	if (rc)
 		return rc;
-	if (default_fails(profile) && last64)
+	if (default_fails(profile) && last64 >= 0)
 		prologue = PROLOGUE_LEN * sizeof(struct sock_filter);
 	bpf = malloc(prologue + (size_t)st.st_size);
 	if (!bpf)
 		return -ENOMEM;
 	if (prologue)
 		put_prologue((struct sock_filter *)bpf, (uint32_t)last64,
-			     last32 ? (uint32_t)last32 : UINT32_MAX);
+			     last32 < 0 ? UINT32_MAX : (uint32_t)last32);
 	rc = sm_read_full(fd, bpf + prologue, (size_t)st.st_size);
 	if (rc)
 		return rc;

@@ -92,8 +92,8 @@ static int check_namespaces(struct sm_check *c)
 		if (ns->type.v != CLONE_NEWNET)
 			return sm_check_bad(c, sm_check_at(c, "linux.namespaces[%zu].path", i),
 					    NAMESPACES,
-					    "a %s namespace of the host cannot be joined: the "
-					    "container has a kernel of its own; leave the path out",
+					    "no %s namespace can be joined: the container has a "
+					    "kernel of its own; leave the path out",
 					    name);
 		if (ns->path[0] != '/')
 			return sm_check_bad(c, sm_check_at(c, "linux.namespaces[%zu].path", i),
@@ -146,7 +146,7 @@ static int check_time_offsets(struct sm_check *c)
 
 		if (strcmp(o->clock, "boottime") && strcmp(o->clock, "monotonic"))
 			return sm_check_bad(c, sm_check_at(c, "linux.timeOffsets.%.40s", o->clock),
-					    TIME_OFFSETS, "no such clock: boottime, monotonic");
+					    TIME_OFFSETS, "is neither boottime nor monotonic");
 		if (o->nanosecs.v >= 1000000000)
 			return sm_check_bad(c, sm_check_at(c, "linux.timeOffsets.%s.nanosecs", o->clock),
 					    TIME_OFFSETS, "must be below 1000000000");
@@ -247,7 +247,7 @@ static int check_action(struct sm_check *c, const char *path, const struct sm_u6
 	const char *name = sm_word_name(sm_seccomp_action_words, action->v);
 
 	if (!action->set)
-		return sm_check_bad(c, path, SECCOMP, "string  is not a valid action for seccomp");
+		return sm_check_bad(c, path, SECCOMP, "must not be empty");
 	if (!strcmp(name, "SCMP_ACT_NOTIFY"))
 		return sm_check_bad(c, path, SECCOMP,
 				    "SCMP_ACT_NOTIFY is not supported: the descriptor for the "
@@ -289,7 +289,7 @@ static int check_syscall(struct sm_check *c, size_t i)
 		if (!call->args.v[k].op.set)
 			return sm_check_bad(c, sm_check_at(c, "linux.seccomp.syscalls[%zu].args[%zu].op",
 							   i, k), SECCOMP,
-					    "string  is not a valid operator for seccomp");
+					    "must not be empty");
 	}
 	return 0;
 }
