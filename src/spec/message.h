@@ -10,6 +10,6 @@
  *	NAME: PATH: TEXT (runtime-spec SECTION)
  * An empty path and a NULL section are left out. Returns -EINVAL. */
 int sm_spec_vsay(struct sm_err *err, const char *name, const char *path, const char *section,
-		 const char *fmt, va_list ap);
+		 const char *fmt, va_list ap) __attribute__((format(printf, 5, 0)));
 
 #endif
