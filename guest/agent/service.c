@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <errno.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/clean.h"
+#include "guest/agent/container.h"
+#include "guest/agent/guest.h"
+#include "guest/agent/vm.h"
+#include "proto/agent.pb-c.h"
+
+/* The host has this long to hang up after Shutdown was answered. */
+#define BYE_NS UINT64_C(200000000)
+
+static void settle(void *arg)
+{
+	sm_vm_settle(arg);
+}
+
+static void hello(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
+{
+	const Supermachine__Agent__V1__HelloRequest *h = (const void *)req;
+	Supermachine__Agent__V1__HelloResponse rsp = SUPERMACHINE__AGENT__V1__HELLO_RESPONSE__INIT;
+	char version[] = PACKAGE_VERSION;
+	struct sm_guest *g = arg;
+	struct utsname uts;
+
+	uname(&uts);
+	sm_vm_set_clock(g, h->realtime_ns);
+	rsp.version = version;
+	rsp.kernel = uts.release;
+	rsp.uptime_ns = g->began_ns;
+	sm_rpc_reply(call, &rsp.base);
+	/* once the answer is on its way */
+	sm_loop_post(g->loop, settle, g);
+}
+
+static void bye(void *arg)
+{
+	sm_vm_end(arg);
+}
+
+static void on_shutdown(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
+{
+	static const Supermachine__Agent__V1__Empty empty = SUPERMACHINE__AGENT__V1__EMPTY__INIT;
+	struct sm_guest *g = arg;
+
+	(void)req;
+	sync();
+	sm_rpc_reply(call, &empty.base);
+	g->ending = true;
+	if (sm_timer_add(g->loop, BYE_NS, bye, g, &g->bye) < 0)
+		bye(g);
+}
+
+/* A handler that passes the decoded request on as the type that the table says it is. */
+#define HANDLER(name)                                                                       \
+	static void on_##name(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req) \
+	{                                                                                   \
+		sm_container_##name(arg, call, (const void *)req);                          \
+	}
+
+HANDLER(create)
+HANDLER(start)
+HANDLER(exec)
+HANDLER(wait)
+HANDLER(signal)
+HANDLER(resize)
+HANDLER(delete)
+
+static const struct sm_rpc_method methods[] = {
+	{ "Hello", &supermachine__agent__v1__hello_request__descriptor, hello },
+	{ "CreateContainer", &supermachine__agent__v1__create_container_request__descriptor,
+	  on_create },
+	{ "StartContainer", &supermachine__agent__v1__container_request__descriptor, on_start },
+	{ "Exec", &supermachine__agent__v1__exec_request__descriptor, on_exec },
+	{ "Wait", &supermachine__agent__v1__process_request__descriptor, on_wait },
+	{ "Signal", &supermachine__agent__v1__signal_request__descriptor, on_signal },
+	{ "Resize", &supermachine__agent__v1__resize_request__descriptor, on_resize },
+	{ "DeleteContainer", &supermachine__agent__v1__container_request__descriptor, on_delete },
+	{ "Shutdown", &supermachine__agent__v1__empty__descriptor, on_shutdown },
+};
+
+const struct sm_rpc_service sm_guest_service = {
+	.name = "supermachine.agent.v1.Agent",
+	.methods = methods,
+	.nmethods = SM_ARRAY_SIZE(methods),
+};
