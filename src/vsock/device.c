@@ -431,11 +431,13 @@ static bool pump(struct sm_vsock *vs)
 
 		if (bytes >= RX_TURN_BYTES)
 			return true;
-		if (!send_control(s))
+		/* Data carries the credit, and comes before the end of it: so control goes after,
+		 * but for the handshake. */
+		if (sm_flow_shakes_hands(&s->flow) && !send_control(s))
 			return false;
 		if (has_data(s) && sm_flow_credit(&s->flow))
 			r = send_source(s);
-		if (r < 0)
+		if (r < 0 || !send_control(s))
 			return false;
 		bytes += (uint32_t)r + PACKET_COST;
 		TAILQ_REMOVE(&vs->ready, s, ready);

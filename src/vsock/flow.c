@@ -247,6 +247,11 @@ static void fill(struct sm_flow *f, uint16_t op, uint32_t len, struct sm_vsock_h
 	f->pending &= ~(PENDING(CREDIT_UPDATE) | 1u << op);
 }
 
+bool sm_flow_shakes_hands(const struct sm_flow *f)
+{
+	return f->pending & (PENDING(REQUEST) | PENDING(RESPONSE));
+}
+
 bool sm_flow_next(struct sm_flow *f, struct sm_vsock_hdr *h)
 {
 	static const uint16_t order[] = { SM_VSOCK_OP_REQUEST, SM_VSOCK_OP_RESPONSE,

@@ -79,6 +79,9 @@ uint32_t sm_flow_held(const struct sm_flow *f);
 /* OVER, but the guest had ended its way before: what is held is still to be written to the sink. */
 bool sm_flow_complete(const struct sm_flow *f);
 
+/* REQUEST or RESPONSE is still to be sent: before any data. */
+bool sm_flow_shakes_hands(const struct sm_flow *f);
+
 /* The next control packet: op, flags, credit, len 0; false if none. To be sent in any case. */
 bool sm_flow_next(struct sm_flow *f, struct sm_vsock_hdr *h);
 
