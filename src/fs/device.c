@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The virtio-fs device (virtio 1.2, 5.11): queue 0 for what must not wait (FORGET), queue 1 for
+ * requests. Linux before 6.11 uses one request queue however many there are, so there is one.
+ *
+ * Each queue has threads of its own from start to stop, which take turns as the leader:
+ *
+ *	   ┌──────────────────────────── leader ────────────────────────────┐
+ *	   │ pop ─► serve ─► push ─► (ring empty: notify, sleep until kick) ─┘
+ *	   │          │
+ *	   │          └─ a request that may take long hands the lead over: one of the followers goes on
+ *	   │             popping, and this thread follows when it is done
+ *	 followers: wait for the lead
+ *
+ * So a guest that does one thing at a time is served by one warm thread without any hand-over, and
+ * an fsync() or a read from a slow disk holds nobody up.
+ *
+ *	queue->lock guards the ring (pop, push, notify), the lead and `stopping`
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/clean.h"
+#include "base/log.h"
+#include "fs/server.h"
+
+#define VIRTIO_ID_FS 26
+#define HIPRIO 0
+#define NQUEUES 2
+#define WORKERS_DEFAULT 4
+#define WORKERS_MAX (FS_DIRBUFS - 1)
+#define STACK_SIZE (256 * 1024)
+#define TIMEOUT_DEFAULT_NS 1000000000u
+#define INODES_MAX (1u << 20)
+/* Notify at the latest after so many replies: the guest can go on while we work on the rest. */
+#define BATCH 8
+
+struct thread {
+	struct fs_worker worker; /* first */
+	struct fs_queue *queue;
+	pthread_t id;
+	bool leads;
+};
+
+struct fs_queue {
+	struct sm_fs *fs;
+	struct sm_vq *vq;
+	int epoll_fd, stop_fd;
+	pthread_mutex_t lock;
+	pthread_cond_t lead_free;
+	bool led, stopping, failed;
+	unsigned int nthreads, pushed;
+	struct thread *thread[WORKERS_MAX];
+};
+
+struct config { /* virtio 1.2, 5.11.4 */
+	char tag[36];
+	uint8_t num_request_queues[4]; /* le32 */
+};
+
+/* ---- threads ---- */
+
+static void fail(struct fs_queue *q)
+{
+	if (!q->failed && !q->stopping)
+		sm_vdev_broken(&q->fs->vdev);
+	q->failed = true;
+}
+
+/* Called by the leader in the midst of a request. */
+static void hand_over(struct fs_worker *w)
+{
+	struct thread *t = (struct thread *)w;
+	struct fs_queue *q = t->queue;
+
+	if (!t->leads || q->nthreads == 1)
+		return;
+	pthread_mutex_lock(&q->lock);
+	t->leads = false;
+	q->led = false;
+	if (q->pushed > 0) {
+		sm_vq_notify(q->vq);
+		q->pushed = 0;
+	}
+	pthread_cond_signal(&q->lead_free);
+	pthread_mutex_unlock(&q->lock);
+}
+
+/* Nothing to do: sleeps until the guest kicks. The lock is dropped meanwhile. */
+static void wait_kick(struct fs_queue *q)
+{
+	struct epoll_event ev[2];
+
+	if (q->pushed > 0) {
+		sm_vq_notify(q->vq);
+		q->pushed = 0;
+	}
+	if (!q->failed && sm_vq_enable_kicks(q->vq))
+		return;
+	pthread_mutex_unlock(&q->lock);
+	while (epoll_wait(q->epoll_fd, ev, 2, -1) < 0 && errno == EINTR)
+		;
+	pthread_mutex_lock(&q->lock);
+	if (!q->failed)
+		sm_vq_disable_kicks(q->vq);
+}
+
+/* Serves one chain if there is one. Called and left with the lock held. */
+static void lead(struct thread *t)
+{
+	struct fs_queue *q = t->queue;
+	struct sm_chain chain;
+	uint32_t written;
+	int ret = q->failed ? 0 : sm_vq_pop(q->vq, &chain, t->worker.iov, SM_CHAIN_IOV_MAX);
+
+	if (ret < 0)
+		fail(q);
+	if (ret <= 0) {
+		wait_kick(q);
+		return;
+	}
+	pthread_mutex_unlock(&q->lock);
+	written = fs_fuse_serve(&t->worker, &chain);
+	pthread_mutex_lock(&q->lock);
+	sm_vq_push(q->vq, chain.head, written);
+	if (++q->pushed >= BATCH || !t->leads) {
+		sm_vq_notify(q->vq);
+		q->pushed = 0;
+	}
+}
+
+static void *run(void *arg)
+{
+	struct thread *t = arg;
+	struct fs_queue *q = t->queue;
+	int ret = fs_worker_init(&t->worker, q->fs);
+
+	pthread_mutex_lock(&q->lock);
+	if (ret < 0) {
+		sm_error("fs: cannot set up a worker: %s", strerror(-ret));
+		fail(q);
+	}
+	while (!q->stopping) {
+		if (t->leads) {
+			lead(t);
+		} else if (!q->led) {
+			q->led = t->leads = true;
+		} else {
+			pthread_cond_wait(&q->lead_free, &q->lock);
+		}
+	}
+	pthread_mutex_unlock(&q->lock);
+	return NULL;
+}
+
+static int spawn(struct fs_queue *q)
+{
+	struct thread *t = calloc(1, sizeof(*t));
+	sigset_t all, old;
+	pthread_attr_t attr;
+	int ret;
+
+	if (!t)
+		return -ENOMEM;
+	t->queue = q;
+	t->worker.hand_over = hand_over;
+	sigfillset(&all);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ret = -pthread_create(&t->id, &attr, run, t);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (ret < 0)
+		free(t);
+	else
+		q->thread[q->nthreads++] = t;
+	return ret;
+}
+
+/* ---- queues ---- */
+
+static void queue_free(struct fs_queue *q)
+{
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&q->lock);
+	q->stopping = true;
+	pthread_cond_broadcast(&q->lead_free);
+	pthread_mutex_unlock(&q->lock);
+	if (write(q->stop_fd, &one, sizeof(one)) < 0)
+		sm_error("fs: cannot wake workers: %s", strerror(errno));
+	for (unsigned int i = 0; i < q->nthreads; i++) {
+		pthread_join(q->thread[i]->id, NULL);
+		free(q->thread[i]);
+	}
+	if (q->pushed > 0)
+		sm_vq_notify(q->vq);
+	sm_close(&q->epoll_fd);
+	sm_close(&q->stop_fd);
+	pthread_cond_destroy(&q->lead_free);
+	pthread_mutex_destroy(&q->lock);
+	free(q);
+}
+
+/* Edge-triggered: each kick is one event, and nobody needs to read the eventfd. */
+static int watch(struct fs_queue *q)
+{
+	struct epoll_event kick = { .events = EPOLLIN | EPOLLET };
+	struct epoll_event stop = { .events = EPOLLIN };
+
+	q->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	q->stop_fd = eventfd(0, EFD_CLOEXEC);
+	if (q->epoll_fd < 0 || q->stop_fd < 0 ||
+	    epoll_ctl(q->epoll_fd, EPOLL_CTL_ADD, q->vq->kick_fd, &kick) < 0 ||
+	    epoll_ctl(q->epoll_fd, EPOLL_CTL_ADD, q->stop_fd, &stop) < 0)
+		return -errno;
+	return 0;
+}
+
+static int queue_start(struct sm_vdev *dev, uint32_t index)
+{
+	struct sm_fs *fs = (struct sm_fs *)dev;
+	unsigned int want = index == HIPRIO ? 1 : fs->workers;
+	struct fs_queue *q;
+	int ret;
+
+	if (dev->vq[index].kick_fd < 0)
+		return -EINVAL;
+	q = calloc(1, sizeof(*q));
+	if (!q)
+		return -ENOMEM;
+	q->fs = fs;
+	q->vq = &dev->vq[index];
+	pthread_mutex_init(&q->lock, NULL);
+	pthread_cond_init(&q->lead_free, NULL);
+	ret = watch(q);
+	sm_vq_disable_kicks(q->vq);
+	while (ret == 0 && q->nthreads < want)
+		ret = spawn(q);
+	if (ret < 0)
+		queue_free(q);
+	else
+		fs->queue[index] = q;
+	return ret;
+}
+
+static void queue_stop(struct sm_vdev *dev, uint32_t index)
+{
+	struct sm_fs *fs = (struct sm_fs *)dev;
+
+	if (!fs->queue[index])
+		return;
+	queue_free(fs->queue[index]);
+	fs->queue[index] = NULL;
+}
+
+/* ---- device ---- */
+
+static void config_read(struct sm_vdev *dev, size_t off, void *data, size_t len)
+{
+	struct config config = { .tag = SM_FS_TAG, .num_request_queues = { NQUEUES - 1 } };
+
+	memcpy(data, (const uint8_t *)&config + off, len);
+}
+
+static void negotiated(struct sm_vdev *dev, uint64_t features)
+{
+}
+
+static void reset(struct sm_vdev *dev)
+{
+	fs_fuse_forget_all((struct sm_fs *)dev);
+}
+
+static const struct sm_vdev_ops ops = {
+	.name = "fs",
+	.id = VIRTIO_ID_FS,
+	.nqueues = NQUEUES,
+	.config_size = sizeof(struct config),
+	.config_read = config_read,
+	.negotiated = negotiated,
+	.start = queue_start,
+	.stop = queue_stop,
+	.reset = reset,
+};
+
+struct sm_vdev *sm_fs_vdev(struct sm_fs *fs)
+{
+	return &fs->vdev;
+}
+
+/* Half of what the process may have: the rest is for connections of the container. */
+static uint32_t default_fds(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return 512;
+	return lim.rlim_cur / 2 < FS_IDTAB_MAX ? (uint32_t)(lim.rlim_cur / 2) : FS_IDTAB_MAX;
+}
+
+static void set_options(struct sm_fs *fs, const struct sm_fs_options *o)
+{
+	fs->workers = o && o->workers ? o->workers : WORKERS_DEFAULT;
+	if (fs->workers > WORKERS_MAX)
+		fs->workers = WORKERS_MAX;
+	fs->entry_timeout_ns = o ? o->entry_timeout_ns : TIMEOUT_DEFAULT_NS;
+	fs->attr_timeout_ns = o ? o->attr_timeout_ns : TIMEOUT_DEFAULT_NS;
+	fs->max_fds = o && o->max_fds ? o->max_fds : default_fds();
+}
+
+int sm_fs_new(struct sm_loop *loop, const struct sm_fs_options *options, struct sm_fs **out)
+{
+	struct sm_fs *fs = calloc(1, sizeof(*fs));
+	int ret;
+
+	if (!fs)
+		return -ENOMEM;
+	fs->vdev.ops = &ops;
+	set_options(fs, options);
+	fs->root = (struct fs_inode){ .nodeid = FUSE_ROOT_ID, .refs = 1, .fd = -1, .type = S_IFDIR };
+	pthread_mutex_init(&fs->lock, NULL);
+	pthread_mutex_init(&fs->dirbuf_lock, NULL);
+	fs_idtab_init(&fs->handles, fs->max_fds);
+	ret = fs_inodes_init(fs, INODES_MAX);
+	fs->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fs->proc_fd < 0)
+		ret = -errno;
+	if (ret < 0)
+		sm_fs_free(fs);
+	else
+		*out = fs;
+	return ret;
+}
+
+void sm_fs_free(struct sm_fs *fs)
+{
+	if (!fs)
+		return;
+	for (uint32_t i = 0; i < NQUEUES; i++)
+		queue_stop(&fs->vdev, i);
+	fs_fuse_forget_all(fs);
+	while (fs->nexports > 0)
+		sm_fs_remove_export(fs, fs->exports[0]->name);
+	for (int i = 0; i < FS_DIRBUFS; i++)
+		free(fs->dirbuf[i].data);
+	fs_inodes_free(fs);
+	fs_idtab_clear(&fs->handles);
+	sm_close(&fs->proc_fd);
+	pthread_mutex_destroy(&fs->dirbuf_lock);
+	pthread_mutex_destroy(&fs->lock);
+	free(fs);
+}
