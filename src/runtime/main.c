@@ -62,7 +62,7 @@ static int setup_log(struct sm_runtime *rt, int *log_fd, struct sm_err *err)
 	if (rt->log && *rt->log) {
 		*log_fd = open(rt->log, O_WRONLY | O_CREAT | O_APPEND | O_SYNC | O_CLOEXEC, 0644);
 		if (*log_fd < 0)
-			return sm_err_set(err, -errno, "open %s: %s", rt->log, strerror(errno));
+			return sm_err_sys(err, errno, "open %s", rt->log);
 	} else {
 		rt->log = NULL;
 	}

@@ -35,7 +35,7 @@ make_bundle() {
 	make_busybox_rootfs "$dir/rootfs"
 	"$SM_BUILD_DIR/sm-runtime" spec --bundle "$dir"
 	edit_config "$dir/config.json" '.process.terminal = false | .root.readonly = false |
-		.process.args = $ARGS.positional' --args "$@"
+		.process.args = $ARGS.positional' --args -- "$@"
 }
 
 edit_config() {
@@ -54,7 +54,7 @@ setup() {
 sm() { "$SM_BUILD_DIR/sm-runtime" --root "$ROOT" "$@"; }
 runsm() { run "$SM_BUILD_DIR/sm-runtime" --root "$ROOT" "$@" < /dev/null; }
 config() { edit_config "$BUNDLE/config.json" "$@"; }
-args() { config '.process.args = $ARGS.positional' --args "$@"; }
+args() { config '.process.args = $ARGS.positional' --args -- "$@"; }
 status_of() { sm state "$1" | jq -r .status; }
 pid_of() { sm state "$1" | jq -r .pid; }
 

@@ -45,7 +45,7 @@ struct fake {
 	struct sm_loop *loop;
 	const char *id, *unused;
 	int control_fd, listen_fd, number;
-	bool debug, created;
+	bool debug, version, created;
 	struct sm_rpc *control;
 	struct sm_rpc_server *server;
 	struct proc procs[PROCS];
@@ -109,6 +109,9 @@ static void child(const AGENT(Process) *p, const int fd[3], int go, int result, 
 		ioctl(0, TIOCSCTTY, 0);
 	while (read(go, &byte, 1) < 0 && errno == EINTR)
 		;
+	for (size_t i = 0; i < p->n_env; i++)
+		if (strncmp(p->env[i], "PATH=", 5) != 0)
+			putenv(p->env[i]);
 	if (argv)
 		execvp(argv[0], argv);
 	r = errno;
@@ -349,6 +352,7 @@ static int parse(struct fake *f, int argc, char **argv, struct sm_err *err)
 		{ "cmdline", 0, SM_OPT_STRING, &f->unused, "", NULL },
 		{ "qemu", 0, SM_OPT_STRING, &f->unused, "", NULL },
 		{ "debug", 0, SM_OPT_BOOL, &f->debug, NULL, NULL },
+		{ "version", 0, SM_OPT_BOOL, &f->version, NULL, NULL },
 		{ NULL },
 	};
 	char *pos[64];
@@ -366,6 +370,10 @@ int main(int argc, char **argv)
 	if (parse(&f, argc, argv, &err) < 0) {
 		fprintf(stderr, "fake: %s\n", sm_err_text(&err));
 		return 255;
+	}
+	if (f.version) {
+		printf("fake-vmm\n");
+		return 0;
 	}
 	signal(SIGPIPE, SIG_IGN);
 	sm_set_cloexec(f.control_fd, 1);
