@@ -12,12 +12,12 @@
 #include "spec/tree.h"
 
 /*
- * Tables to structs. read_object() walks the members of an object, finds each one's row and calls the
- * reader of the row's type with the address that the row's offset gives. Depth of the recursion is
- * that of the schema, which is finite, not that of the document.
+ * Tables to structs. read_object() walks the members of an object, finds each one's row and calls
+ * the reader of the row's type with the address that the row's offset gives. Depth of the recursion
+ * is that of the schema, which is finite, not that of the document.
  */
 
-#define TREE_MAX (SM_JSON_VALUES_MAX * sizeof(struct sm_node) + 2 * SM_JSON_LEN_MAX)
+#define TREE_MAX     (SM_JSON_VALUES_MAX * sizeof(struct sm_node) + 2 * SM_JSON_LEN_MAX)
 #define PATH_MAX_LEN 1024
 
 struct reader {
@@ -29,7 +29,7 @@ struct reader {
 /* Where we are: a chain of the callers' frames. */
 struct place {
 	const struct place *up;
-	const char *key;	/* NULL: an index */
+	const char *key; /* NULL: an index */
 	size_t index;
 	const char *section;
 };
@@ -40,8 +40,9 @@ typedef int read_fn(const struct reader *r, const struct place *at, const struct
 static read_fn *const readers[];
 
 static const char *const type_names[] = {
-	[SM_NODE_NULL] = "null",     [SM_NODE_BOOL] = "true or false", [SM_NODE_NUMBER] = "a number",
-	[SM_NODE_STRING] = "a string", [SM_NODE_ARRAY] = "an array",   [SM_NODE_OBJECT] = "an object",
+	[SM_NODE_NULL] = "null",       [SM_NODE_BOOL] = "true or false",
+	[SM_NODE_NUMBER] = "a number", [SM_NODE_STRING] = "a string",
+	[SM_NODE_ARRAY] = "an array",  [SM_NODE_OBJECT] = "an object",
 };
 _Static_assert(SM_ARRAY_SIZE(type_names) == SM_NODE_NUM, "a name for each type");
 
@@ -396,13 +397,13 @@ static int read_refused(const struct reader *r, const struct place *at, const st
 
 static read_fn *const readers[] = {
 	[SM_FIELD_STRING] = read_string,   [SM_FIELD_BOOL] = read_bool,
-	[SM_FIELD_I32] = read_signed,	   [SM_FIELD_I64] = read_signed,
-	[SM_FIELD_U16] = read_unsigned,	   [SM_FIELD_U32] = read_unsigned,
-	[SM_FIELD_U64] = read_unsigned,	   [SM_FIELD_WORD] = read_word,
-	[SM_FIELD_WORDS] = read_words,	   [SM_FIELD_STRINGS] = read_strings,
-	[SM_FIELD_U32S] = read_u32s,	   [SM_FIELD_PAIRS] = read_pairs,
+	[SM_FIELD_I32] = read_signed,      [SM_FIELD_I64] = read_signed,
+	[SM_FIELD_U16] = read_unsigned,    [SM_FIELD_U32] = read_unsigned,
+	[SM_FIELD_U64] = read_unsigned,    [SM_FIELD_WORD] = read_word,
+	[SM_FIELD_WORDS] = read_words,     [SM_FIELD_STRINGS] = read_strings,
+	[SM_FIELD_U32S] = read_u32s,       [SM_FIELD_PAIRS] = read_pairs,
 	[SM_FIELD_OBJECT] = read_pointer,  [SM_FIELD_INLINE] = read_inline,
-	[SM_FIELD_ARRAY] = read_array,	   [SM_FIELD_MAP] = read_map,
+	[SM_FIELD_ARRAY] = read_array,     [SM_FIELD_MAP] = read_map,
 	[SM_FIELD_IGNORED] = read_ignored, [SM_FIELD_REFUSED] = read_refused,
 };
 _Static_assert(SM_ARRAY_SIZE(readers) == SM_FIELD_NUM, "a reader for each type");

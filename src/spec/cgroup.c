@@ -109,7 +109,8 @@ static void put_cpu(struct list *l, const struct sm_cpu *cpu)
 		put_u64(l, "cpu.weight", sm_cgroup_cpu_weight(cpu->shares.v));
 	period = cpu->period.v ? cpu->period.v : PERIOD_DEFAULT;
 	if (cpu->quota.v > 0)
-		put(l, "cpu.max", sm_arena_strf(l->arena, "%" PRId64 " %" PRIu64, cpu->quota.v, period));
+		put(l, "cpu.max",
+		    sm_arena_strf(l->arena, "%" PRId64 " %" PRIu64, cpu->quota.v, period));
 	else if (cpu->quota.v < 0 || cpu->period.v)
 		put(l, "cpu.max", sm_arena_strf(l->arena, "max %" PRIu64, period));
 	if (cpu->burst.set)
@@ -125,11 +126,11 @@ static void put_throttle(struct list *l, const sm_throttle_list *devices, const 
 	for (size_t i = 0; i < devices->n; i++) {
 		const struct sm_throttle_device *d = &devices->v[i];
 
-		put(l, "io.max", d->rate.v ?
-			sm_arena_strf(l->arena, "%" PRId64 ":%" PRId64 " %s=%" PRIu64, d->major.v,
-				      d->minor.v, key, d->rate.v) :
-			sm_arena_strf(l->arena, "%" PRId64 ":%" PRId64 " %s=max", d->major.v,
-				      d->minor.v, key));
+		put(l, "io.max",
+		    d->rate.v ? sm_arena_strf(l->arena, "%" PRId64 ":%" PRId64 " %s=%" PRIu64,
+					      d->major.v, d->minor.v, key, d->rate.v)
+			      : sm_arena_strf(l->arena, "%" PRId64 ":%" PRId64 " %s=max",
+					      d->major.v, d->minor.v, key));
 	}
 }
 
@@ -138,8 +139,8 @@ static void put_io(struct list *l, const struct sm_block_io *io)
 	if (!io)
 		return;
 	if (io->weight.v)
-		put(l, "io.weight", sm_arena_strf(l->arena, "default %" PRIu64,
-						  sm_cgroup_io_weight(io->weight.v)));
+		put(l, "io.weight",
+		    sm_arena_strf(l->arena, "default %" PRIu64, sm_cgroup_io_weight(io->weight.v)));
 	for (size_t i = 0; i < io->weight_device.n; i++) {
 		const struct sm_weight_device *d = &io->weight_device.v[i];
 
@@ -177,8 +178,9 @@ static void put_rdma(struct list *l, const struct sm_resources *r)
 			l->failed = true;
 			return;
 		}
-		put(l, "rdma.max", sm_arena_strf(l->arena, "%s hca_handle=%s hca_object=%s", d->device,
-						 handles, objects));
+		put(l, "rdma.max",
+		    sm_arena_strf(l->arena, "%s hca_handle=%s hca_object=%s", d->device, handles,
+				  objects));
 	}
 }
 

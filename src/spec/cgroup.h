@@ -23,8 +23,8 @@ int sm_cgroup_files(const struct sm_resources *resources, enum sm_cgroup_side si
 		    uint64_t overhead, struct sm_arena *arena, struct sm_pairs *files,
 		    struct sm_err *err);
 
-/* runc's conversions: cpu.shares 2..262144 to cpu.weight 1..10000, blkio.weight 10..1000 to io.weight
- * 1..10000. 0 (unset) stays 0. */
+/* runc's conversions: cpu.shares 2..262144 to cpu.weight 1..10000, blkio.weight 10..1000 to
+ * io.weight 1..10000. 0 (unset) stays 0. */
 uint64_t sm_cgroup_cpu_weight(uint64_t shares);
 uint64_t sm_cgroup_io_weight(uint64_t weight);
 

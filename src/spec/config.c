@@ -25,7 +25,8 @@
 
 #define CONFIG_MAX (64u << 20)	/* bytes of a config in memory */
 
-/* ---- words -------------------------------------------------------------------------------------- */
+/* clang-format off */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 const struct sm_word sm_namespace_words[] = {
 	{ "cgroup", CLONE_NEWCGROUP }, { "ipc", CLONE_NEWIPC }, { "mount", CLONE_NEWNS },
@@ -73,8 +74,8 @@ const struct sm_word sm_capability_words[] = {
 #undef CAP
 _Static_assert(SM_ARRAY_SIZE(sm_capability_words) == CAP_LAST_CAP + 2, "every capability");
 
-/* SCHED_ISO is reserved and in no kernel; it is a word of the schema, so it gets the kernel's answer
- * from validate.c. */
+/* SCHED_ISO is reserved and in no kernel; it is a word of the schema, so it gets an answer of its
+ * own from validate_process.c. */
 static const struct sm_word scheduler_policies[] = {
 	{ "SCHED_OTHER", 0 }, { "SCHED_FIFO", 1 }, { "SCHED_RR", 2 },	   { "SCHED_BATCH", 3 },
 	{ "SCHED_ISO", 4 },   { "SCHED_IDLE", 5 }, { "SCHED_DEADLINE", 6 }, { NULL }
@@ -102,7 +103,7 @@ static const struct sm_word personality_domains[] = {
 	{ "LINUX", PER_LINUX }, { "LINUX32", PER_LINUX32 }, { NULL }
 };
 
-/* ---- rows --------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 #define ROW(owner, name, kind, member) { name, SM_FIELD_##kind, offsetof(struct owner, member) }
 #define SUB(owner, name, kind, member, sub) \
@@ -179,8 +180,8 @@ static const struct sm_field process_fields[] = {
 	SUB(sm_process, "execCPUAffinity", OBJECT, exec_cpu_affinity, cpu_affinity_schema),
 	{ NULL }
 };
-const struct sm_schema sm_process_schema = { "config.md#process", sizeof(struct sm_process),
-					     process_fields };
+static const struct sm_schema process_schema = { "config.md#process", sizeof(struct sm_process),
+						 process_fields };
 
 #define NO_IDMAP "id-mapped mounts are not supported: leave the mappings and idmap out"
 
@@ -301,8 +302,9 @@ static const struct sm_field resources_fields[] = {
 	ROW(sm_resources, "unified", PAIRS, unified),
 	{ NULL }
 };
-const struct sm_schema sm_resources_schema = { "config-linux.md#control-groups",
-					       sizeof(struct sm_resources), resources_fields };
+static const struct sm_schema resources_schema = { "config-linux.md#control-groups",
+						   sizeof(struct sm_resources),
+						   resources_fields };
 
 SCHEMA(seccomp_arg_schema, "config-linux.md#seccomp", sm_seccomp_arg,
 	ROW(sm_seccomp_arg, "index", U32, index),
@@ -339,7 +341,7 @@ SCHEMA(linux_schema, "config-linux.md", sm_config,
 	SUB(sm_config, "devices", ARRAY, devices, device_schema),
 	REFUSED("netDevices", "network devices of the host cannot be moved into a VM"),
 	ROW(sm_config, "cgroupsPath", STRING, cgroups_path),
-	SUB(sm_config, "resources", OBJECT, resources, sm_resources_schema),
+	SUB(sm_config, "resources", OBJECT, resources, resources_schema),
 	REFUSED("intelRdt", "Intel RDT is not supported: leave it out"),
 	REFUSED("memoryPolicy", "NUMA policies are not supported: the VM has one memory node"),
 	ROW(sm_config, "sysctl", PAIRS, sysctl),
@@ -378,7 +380,7 @@ SCHEMA(vm_schema, "config-vm.md#virtual-machine-specific-container-configuration
 static const struct sm_field config_fields[] = {
 	ROW(sm_config, "ociVersion", STRING, oci_version),
 	SUB(sm_config, "root", OBJECT, root, root_schema),
-	SUB(sm_config, "process", OBJECT, process, sm_process_schema),
+	SUB(sm_config, "process", OBJECT, process, process_schema),
 	ROW(sm_config, "hostname", STRING, hostname),
 	ROW(sm_config, "domainname", STRING, domainname),
 	SUB(sm_config, "mounts", ARRAY, mounts, mount_schema),
@@ -391,11 +393,14 @@ static const struct sm_field config_fields[] = {
 	IGNORED("zos", "for another platform"),
 	{ NULL }
 };
+/* clang-format on */
+
 /* `linux` is flattened: its rows' offsets are those in struct sm_config itself. */
-_Static_assert(offsetof(struct sm_config, arena) == 0, "the address of linux is that of the config");
+_Static_assert(offsetof(struct sm_config, arena) == 0,
+	       "the address of linux is that of the config");
 const struct sm_schema sm_config_schema = { "config.md", sizeof(struct sm_config), config_fields };
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static struct sm_config *config_new(void)
 {
@@ -441,24 +446,19 @@ static int finish(struct sm_config *config)
 	return config->resources ? finish_mounts(config) : -ENOMEM;
 }
 
-/* The three documents: the whole, a process, resources. */
+/* The two documents: the whole, and a process. */
 struct document {
 	const struct sm_schema *schema;
 	int (*validate)(const char *name, struct sm_config *config, struct sm_err *err);
 };
 
+/* Where the document's members go. */
 static void *target(struct sm_config *config, const struct sm_schema *schema)
 {
-	void *part;
-
 	if (schema == &sm_config_schema)
 		return config;
-	part = sm_arena_alloc(config->arena, schema->size);
-	if (schema == &sm_process_schema)
-		config->process = part;
-	else
-		config->resources = part;
-	return part;
+	config->process = sm_arena_alloc(config->arena, schema->size);
+	return (void *)config->process;
 }
 
 static int parse(const struct document *doc, const char *name, const char *text, size_t len,
@@ -496,23 +496,14 @@ int sm_config_parse(const char *name, const char *text, size_t len, struct sm_co
 int sm_process_parse(const char *name, const char *text, size_t len, struct sm_config **config,
 		     struct sm_err *err)
 {
-	static const struct document doc = { &sm_process_schema, sm_validate_process };
+	static const struct document doc = { &process_schema, sm_validate_process };
 
 	return parse(&doc, name, text, len, config, err);
 }
 
-int sm_resources_parse(const char *name, const char *text, size_t len, struct sm_config **config,
-		       struct sm_err *err)
+int sm_config_load(int dirfd, struct sm_buf *text, struct sm_config **config, struct sm_err *err)
 {
-	static const struct document doc = { &sm_resources_schema, sm_validate_resources };
-
-	return parse(&doc, name, text, len, config, err);
-}
-
-int sm_config_load(int dirfd, struct sm_config **config, struct sm_err *err)
-{
-	sm_auto_buf struct sm_buf text = SM_BUF_INIT(SM_JSON_LEN_MAX);
-	int rc = sm_read_file_at(dirfd, "config.json", &text);
+	int rc = sm_read_file_at(dirfd, "config.json", text);
 
 	if (rc == -ENOENT)
 		return sm_err_set(err, rc, "JSON specification file config.json not found");
@@ -521,6 +512,6 @@ int sm_config_load(int dirfd, struct sm_config **config, struct sm_err *err)
 				  SM_JSON_LEN_MAX >> 20);
 	if (rc)
 		return sm_err_sys(err, rc, "config.json");
-	return sm_config_parse("config.json", text.data ? (char *)text.data : "", text.len, config,
-			       err);
+	return sm_config_parse("config.json", text->data ? (char *)text->data : "", text->len,
+			       config, err);
 }

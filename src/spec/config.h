@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "spec/json.h"
 #include "spec/mount.h"
@@ -94,7 +95,8 @@ struct sm_hook {
 typedef SM_LIST(struct sm_hook) sm_hook_list;
 
 struct sm_hooks {
-	sm_hook_list prestart, create_runtime, create_container, start_container, poststart, poststop;
+	sm_hook_list prestart, create_runtime, create_container, start_container, poststart,
+		poststop;
 };
 
 struct sm_namespace {
@@ -262,16 +264,13 @@ struct sm_config {
 int sm_config_parse(const char *name, const char *text, size_t len, struct sm_config **config,
 		    struct sm_err *err);
 
-/* config.json of the bundle that dirfd is (AT_FDCWD: the working directory). */
-int sm_config_load(int dirfd, struct sm_config **config, struct sm_err *err);
+/* config.json of the bundle that dirfd is (AT_FDCWD: the working directory). What was read is left
+ * in *text, which the caller brings (empty, its max at least SM_JSON_LEN_MAX) and frees. */
+int sm_config_load(int dirfd, struct sm_buf *text, struct sm_config **config, struct sm_err *err);
 
 /* A process object alone (exec --process). Only .process and .warnings of *config are there. */
 int sm_process_parse(const char *name, const char *text, size_t len, struct sm_config **config,
 		     struct sm_err *err);
-
-/* A resources object alone (update --resources). Only .resources and .warnings are there. */
-int sm_resources_parse(const char *name, const char *text, size_t len, struct sm_config **config,
-		       struct sm_err *err);
 
 void sm_config_free(struct sm_config *config);
 
@@ -281,9 +280,9 @@ struct sm_host_lsm {
 };
 void sm_host_lsm_probe(struct sm_host_lsm *lsm);
 
-/* A profile or label where the host has no such thing: -EINVAL with runc's words. Where it has, they
- * can be for the host's side of the container only, sm-vmm: the guest's kernel has neither. Not part
- * of sm_config_parse() and sm_config_load(), which know no host. */
+/* A profile or label where the host has no such thing: -EINVAL with runc's words. Where it has,
+ * they can be for the host's side of the container only, sm-vmm: the guest's kernel has neither.
+ * Not part of sm_config_parse() and sm_config_load(), which know no host. */
 int sm_config_check_host(const struct sm_config *config, const struct sm_host_lsm *lsm,
 			 struct sm_err *err);
 
@@ -325,10 +324,8 @@ extern const struct sm_word sm_namespace_words[];
 extern const struct sm_word sm_capability_words[];	/* value: number of the capability */
 extern const struct sm_word sm_rlimit_words[];
 
-/* The schemas, for whoever has to list every field. */
+/* The schema, for whoever has to list every field. */
 extern const struct sm_schema sm_config_schema;
-extern const struct sm_schema sm_process_schema;
-extern const struct sm_schema sm_resources_schema;
 
 /* Writes the config.json that `spec` gives, runc's shape: tabs, no newline at the end. rootless:
  * user namespace with the two ids mapped to root. cgroup_ns: with a cgroup namespace. */

@@ -6,8 +6,8 @@
 #include "base/clean.h"
 #include "spec/config.h"
 
-/* The config.json that `spec` writes: runc's, byte for byte, but for the host's name and the version
- * of the spec. yajl remembers the first failed call, so results are looked at once, at the end. */
+/* The config.json that `spec` writes: runc's, byte for byte, but for the hostname and the version of
+ * the spec. yajl remembers the first failed call, so results are looked at once, at the end. */
 
 #define OCI_VERSION "1.2.1"
 
@@ -59,7 +59,8 @@ static void put_process(yajl_gen g)
 {
 	static const char *const args[] = { "sh", NULL };
 	static const char *const env[] = {
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm", NULL
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm",
+		NULL
 	};
 	static const char *const caps[] = { "CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE",
 					    NULL };
@@ -109,7 +110,7 @@ static void put_mounts(yajl_gen g, bool rootless)
 		{ "/sys/fs/cgroup", "cgroup", "cgroup",
 		  { "nosuid", "noexec", "nodev", "relatime", "ro" } },
 	};
-	/* What a user namespace cannot have: gid 5 is not mapped, sysfs wants a network namespace. */
+	/* In a user namespace gid 5 is not mapped, and sysfs wants a network namespace. */
 	static const struct default_mount rootless_pts = {
 		"/dev/pts", "devpts", "devpts",
 		{ "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620" }

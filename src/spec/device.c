@@ -12,8 +12,8 @@ struct device {
 	int64_t major, minor;
 };
 
-/* All are character devices of the kernel's own making, with fixed numbers and nothing of the host's
- * behind them. */
+/* All are character devices of the kernel's own making: fixed numbers, nothing of the host's behind
+ * them. */
 static const struct device guest_devices[] = {
 	{ "/dev/null", 1, 3 },	   { "/dev/zero", 1, 5 },    { "/dev/full", 1, 7 },
 	{ "/dev/random", 1, 8 },   { "/dev/urandom", 1, 9 }, { "/dev/kmsg", 1, 11 },

@@ -18,11 +18,11 @@
 #include "spec/source.h"
 
 /*
- * A config as the agent's Container message. One function per part of the message; each allocates in
- * the arena of the result and borrows its strings from the config.
+ * A config as the agent's Container message. One function per part of the message; each allocates
+ * in the arena of the result and borrows its strings from the config.
  */
 
-#define EXPORTS_MAX 1024	/* SM_FS_EXPORTS_MAX */
+#define EXPORTS_MAX 1024 /* SM_FS_EXPORTS_MAX */
 
 typedef Supermachine__Agent__V1__Container Msg;
 
@@ -36,14 +36,14 @@ struct build {
 };
 
 /* n messages of a kind in one array, and the array of pointers to them that protobuf-c wants. */
-#define NEW_ITEMS(b, n, items, list)                                              \
-	({                                                                        \
-		(items) = sm_arena_array((b)->arena, (n) + 1, sizeof(*(items)));  \
-		(list) = sm_arena_array((b)->arena, (n) + 1, sizeof(*(list)));    \
-		(items) && (list) ? 0 : -ENOMEM;                                  \
+#define NEW_ITEMS(b, n, items, list)                                                               \
+	({                                                                                         \
+		(items) = sm_arena_array((b)->arena, (n) + 1, sizeof(*(items)));                   \
+		(list) = sm_arena_array((b)->arena, (n) + 1, sizeof(*(list)));                     \
+		(items) && (list) ? 0 : -ENOMEM;                                                   \
 	})
 
-/* ---- root and exports --------------------------------------------------------------------------- */
+/* ---- root and exports ------------------------------------------------------------------------ */
 
 static int add_export(struct build *b, const char *name, const char *path, bool readonly,
 		      bool is_file)
@@ -51,7 +51,8 @@ static int add_export(struct build *b, const char *name, const char *path, bool 
 	struct sm_guest_container *c = b->c;
 
 	if (c->nexports == EXPORTS_MAX)
-		return sm_err_set(b->err, -E2BIG, "config.json: mounts: more than %d host directories",
+		return sm_err_set(b->err, -E2BIG,
+				  "config.json: mounts: more than %d host directories",
 				  EXPORTS_MAX);
 	if (!name)
 		return -ENOMEM;
@@ -106,9 +107,9 @@ static bool root_complete(const struct sm_config *config, const char *path)
 static int put_root(struct build *b)
 {
 	const struct sm_root *root = b->config->root;
-	char *path = root->path[0] == '/' ?
-			     sm_arena_strdup(b->arena, root->path) :
-			     sm_arena_strf(b->arena, "%s/%s", b->in->bundle, root->path);
+	char *path = root->path[0] == '/'
+			     ? sm_arena_strdup(b->arena, root->path)
+			     : sm_arena_strf(b->arena, "%s/%s", b->in->bundle, root->path);
 	struct stat st;
 	size_t len;
 
@@ -120,17 +121,21 @@ static int put_root(struct build *b)
 		return sm_err_sys(b->err, -errno, "config.json: root.path: invalid rootfs: stat %s",
 				  path);
 	if (S_ISLNK(st.st_mode))
-		return sm_err_set(b->err, -EINVAL, "config.json: root.path: invalid rootfs: not an "
-				  "absolute path, or a symlink: %s", path);
+		return sm_err_set(b->err, -EINVAL,
+				  "config.json: root.path: invalid rootfs: not an "
+				  "absolute path, or a symlink: %s",
+				  path);
 	if (!S_ISDIR(st.st_mode))
-		return sm_err_sys(b->err, -ENOTDIR, "config.json: root.path: invalid rootfs: %s", path);
+		return sm_err_sys(b->err, -ENOTDIR, "config.json: root.path: invalid rootfs: %s",
+				  path);
 	b->msg->root_export = (char *)"rootfs";
 	b->msg->root_readonly = root->readonly;
 	b->msg->root_propagation = b->config->rootfs_propagation.v;
-	return add_export(b, "rootfs", path, root->readonly && root_complete(b->config, path), false);
+	return add_export(b, "rootfs", path, root->readonly && root_complete(b->config, path),
+			  false);
 }
 
-/* ---- mounts ------------------------------------------------------------------------------------- */
+/* ---- mounts ---------------------------------------------------------------------------------- */
 
 static bool readonly(const struct sm_mount_options *o)
 {
@@ -180,9 +185,9 @@ static int put_mount(struct build *b, size_t i, Supermachine__Agent__V1__Mount *
 	const struct sm_mount *m = &b->config->mounts.v[i];
 	const struct sm_mount_options *o = &m->options;
 
-	out->destination = m->destination[0] == '/' ?
-				   (char *)m->destination :
-				   sm_arena_strf(b->arena, "/%s", m->destination);
+	out->destination = m->destination[0] == '/'
+				   ? (char *)m->destination
+				   : sm_arena_strf(b->arena, "/%s", m->destination);
 	if (!out->destination)
 		return -ENOMEM;
 	out->type = (char *)m->type;
@@ -217,7 +222,7 @@ static int put_mounts(struct build *b)
 	return rc;
 }
 
-/* ---- namespaces --------------------------------------------------------------------------------- */
+/* ---- namespaces ------------------------------------------------------------------------------ */
 
 /* Without a uts namespace the container is to have the host's name: it gets one of its own that has
  * that name. A mount namespace it has in any case. */
@@ -250,8 +255,8 @@ static int put_map(struct build *b, const struct sm_id_mapping *v, size_t n,
 	for (size_t i = 0; i < n; i++) {
 		supermachine__agent__v1__id_map__init(&items[i]);
 		items[i].container_id = (uint32_t)v[i].container_id.v;
-		items[i].host_id = (uint32_t)(b->in->ids_mapped ? v[i].container_id.v :
-								  v[i].host_id.v);
+		items[i].host_id =
+			(uint32_t)(b->in->ids_mapped ? v[i].container_id.v : v[i].host_id.v);
 		items[i].size = (uint32_t)v[i].size.v;
 		(*list)[i] = &items[i];
 	}
@@ -271,7 +276,7 @@ static int put_maps(struct build *b)
 		       &b->msg->n_gid_mappings);
 }
 
-/* ---- lists of names and values ------------------------------------------------------------------ */
+/* ---- lists of names and values --------------------------------------------------------------- */
 
 static int put_pairs(struct build *b, const struct sm_pairs *pairs,
 		     Supermachine__Agent__V1__KeyValue ***list, size_t *count)
@@ -302,8 +307,8 @@ static int put_time_offsets(struct build *b)
 		const struct sm_time_offset *o = &b->config->time_offsets.v[i];
 
 		v[i].key = o->clock;
-		v[i].value = sm_arena_strf(b->arena, "%" PRId64 " %" PRIu64, o->secs.v,
-					   o->nanosecs.v);
+		v[i].value =
+			sm_arena_strf(b->arena, "%" PRId64 " %" PRIu64, o->secs.v, o->nanosecs.v);
 		if (!v[i].value)
 			return -ENOMEM;
 	}
@@ -329,7 +334,7 @@ static int put_names(struct build *b)
 	return rc ? rc : put_time_offsets(b);
 }
 
-/* ---- devices ------------------------------------------------------------------------------------ */
+/* ---- devices --------------------------------------------------------------------------------- */
 
 static int put_devices(struct build *b)
 {
@@ -412,7 +417,7 @@ static int put_device_rules(struct build *b)
 	return 0;
 }
 
-/* ---- hooks and process -------------------------------------------------------------------------- */
+/* ---- hooks and process ----------------------------------------------------------------------- */
 
 static int put_hooks(struct build *b)
 {
@@ -452,7 +457,7 @@ static int put_process(struct build *b)
 	return sm_spec_process(&in, b->arena, &b->msg->process, b->err);
 }
 
-/* ---- all of it ---------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 #define ARENA_MAX (128u << 20)
 

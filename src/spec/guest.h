@@ -24,7 +24,7 @@ struct sm_guest_inputs {
 
 struct sm_guest_export {
 	const char *name;
-	const char *path;	/* on the host, absolute; symlinks are to be followed when it is opened */
+	const char *path; /* on the host, absolute; symlinks are to be followed when it is opened */
 	bool readonly;
 	bool is_file;		/* not a directory */
 };
@@ -36,8 +36,8 @@ struct sm_guest_container {
 	size_t nexports;
 };
 
-/* Looks at the host for the root and the sources of bind mounts, which must exist. The result borrows
- * strings from config and in: free it before them. */
+/* Looks at the host for the root and the sources of bind mounts, which must exist. The result
+ * borrows strings from config and in: free it before them. */
 int sm_spec_container(const struct sm_config *config, const struct sm_guest_inputs *in,
 		      struct sm_guest_container **out, struct sm_err *err);
 void sm_guest_container_free(struct sm_guest_container *c);

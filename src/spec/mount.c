@@ -6,7 +6,7 @@
 #include "base/clean.h"
 #include "spec/mount.h"
 
-/* <sys/mount.h> and <linux/mount.h> do not go together before glibc 2.37; these are the kernel's. */
+/* <sys/mount.h> and <linux/mount.h> do not go together before glibc 2.37. */
 #ifndef MS_NOSYMFOLLOW
 #define MS_NOSYMFOLLOW 256
 #endif

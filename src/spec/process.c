@@ -10,10 +10,10 @@
 
 /* The process object as the agent's message. Strings are borrowed from the config. */
 
-#define DEFAULT_UMASK 0022
+#define DEFAULT_UMASK  0022
 #define GUEST_CPUS_MAX 1024
 
-/* ---- environment: of equal names the last one counts -------------------------------------------- */
+/* ---- environment: of equal names the last one counts ----------------------------------------- */
 
 struct variable {
 	const char *text;
@@ -40,7 +40,8 @@ static bool same_name(const struct variable *a, const struct variable *b)
 	return a->name_len == b->name_len && !memcmp(a->text, b->text, a->name_len);
 }
 
-static int put_env(struct sm_arena *arena, const struct sm_strs *env, Supermachine__Agent__V1__Process *msg)
+static int put_env(struct sm_arena *arena, const struct sm_strs *env,
+		   Supermachine__Agent__V1__Process *msg)
 {
 	struct variable *v = sm_arena_array(arena, env->n + 1, sizeof(*v));
 	bool *drop = sm_arena_array(arena, env->n + 1, sizeof(*drop));
@@ -59,7 +60,7 @@ static int put_env(struct sm_arena *arena, const struct sm_strs *env, Supermachi
 	return 0;
 }
 
-/* ---- the rest ----------------------------------------------------------------------------------- */
+/* ---- the rest -------------------------------------------------------------------------------- */
 
 static void put_user(const struct sm_user *user, Supermachine__Agent__V1__Process *msg)
 {
@@ -72,7 +73,8 @@ static void put_user(const struct sm_user *user, Supermachine__Agent__V1__Proces
 
 /* The kernel raises an ambient capability only if it is permitted and inheritable; runc drops the
  * others without a word, and its own default config has such. */
-static int put_caps(struct sm_arena *arena, const struct sm_caps *caps, Supermachine__Agent__V1__Process *msg)
+static int put_caps(struct sm_arena *arena, const struct sm_caps *caps,
+		    Supermachine__Agent__V1__Process *msg)
 {
 	Supermachine__Agent__V1__Capabilities *out;
 
@@ -91,7 +93,8 @@ static int put_caps(struct sm_arena *arena, const struct sm_caps *caps, Supermac
 	return 0;
 }
 
-static int put_rlimits(struct sm_arena *arena, const struct sm_process *p, Supermachine__Agent__V1__Process *msg)
+static int put_rlimits(struct sm_arena *arena, const struct sm_process *p,
+		       Supermachine__Agent__V1__Process *msg)
 {
 	Supermachine__Agent__V1__Rlimit *v = sm_arena_array(arena, p->rlimits.n + 1, sizeof(*v));
 
@@ -109,7 +112,8 @@ static int put_rlimits(struct sm_arena *arena, const struct sm_process *p, Super
 	return 0;
 }
 
-static int put_oom(struct sm_arena *arena, const struct sm_i64 *adj, Supermachine__Agent__V1__Process *msg)
+static int put_oom(struct sm_arena *arena, const struct sm_i64 *adj,
+		   Supermachine__Agent__V1__Process *msg)
 {
 	if (!adj->set)
 		return 0;
@@ -121,7 +125,8 @@ static int put_oom(struct sm_arena *arena, const struct sm_i64 *adj, Supermachin
 	return 0;
 }
 
-static int put_scheduler(struct sm_arena *arena, const struct sm_scheduler *s, Supermachine__Agent__V1__Process *msg)
+static int put_scheduler(struct sm_arena *arena, const struct sm_scheduler *s,
+			 Supermachine__Agent__V1__Process *msg)
 {
 	Supermachine__Agent__V1__Scheduler *out;
 
@@ -142,8 +147,8 @@ static int put_scheduler(struct sm_arena *arena, const struct sm_scheduler *s, S
 	return 0;
 }
 
-static int put_seccomp(struct sm_arena *arena, const struct sm_seccomp *profile, Supermachine__Agent__V1__Process *msg,
-		       struct sm_err *err)
+static int put_seccomp(struct sm_arena *arena, const struct sm_seccomp *profile,
+		       Supermachine__Agent__V1__Process *msg, struct sm_err *err)
 {
 	struct sm_seccomp_filter filter;
 	int rc = sm_seccomp_compile(profile, &filter, err);
@@ -153,8 +158,8 @@ static int put_seccomp(struct sm_arena *arena, const struct sm_seccomp *profile,
 	msg->seccomp = sm_arena_alloc(arena, sizeof(*msg->seccomp));
 	if (msg->seccomp) {
 		supermachine__agent__v1__seccomp__init(msg->seccomp);
-		msg->seccomp->bpf.data = (uint8_t *)sm_arena_strndup(arena, (char *)filter.bpf,
-								     filter.len);
+		msg->seccomp->bpf.data =
+			(uint8_t *)sm_arena_strndup(arena, (char *)filter.bpf, filter.len);
 		msg->seccomp->bpf.len = filter.len;
 		msg->seccomp->flags = filter.flags;
 	}
@@ -174,7 +179,8 @@ static void add_cpu(uint32_t cpu, void *arg)
 
 /* `initial` is about the time before the process enters its cgroup, of which there is none here: it
  * counts where `final` is not given. */
-static int put_affinity(struct sm_arena *arena, const struct sm_cpu_affinity *a, Supermachine__Agent__V1__Process *msg)
+static int put_affinity(struct sm_arena *arena, const struct sm_cpu_affinity *a,
+			Supermachine__Agent__V1__Process *msg)
 {
 	const char *list = a ? a->final : NULL;
 

@@ -57,12 +57,12 @@ uint64_t sm_caps_mask(const struct sm_strs *names, size_t *unknown)
 	return mask;
 }
 
-/* ---- how big the VM is -------------------------------------------------------------------------- */
+/* ---- how big the VM is ----------------------------------------------------------------------- */
 
 /* What the guest's kernel, the agent and the struct pages of the memory itself take, beside the
  * container's limit: a fixed part and one part in 32. */
 #define KERNEL_ROOM_MIB 96
-#define DEFAULT_PERIOD 100000
+#define DEFAULT_PERIOD  100000
 
 static uint32_t clamp(uint64_t v, uint32_t low, uint32_t high)
 {
@@ -82,7 +82,8 @@ static int annotation_number(const struct sm_config *config, const char *key, ui
 	if (*text < '0' || *text > '9' || *end || v < low || v > high)
 		return sm_err_set(err, -EINVAL,
 				  "config.json: annotations: %s: \"%.40s\" is not a number from "
-				  "%" PRIu32 " to %" PRIu32, key, text, low, high);
+				  "%" PRIu32 " to %" PRIu32,
+				  key, text, low, high);
 	*value = (uint32_t)v;
 	return 0;
 }
@@ -118,8 +119,7 @@ int sm_config_vm_size(const struct sm_config *config, const struct sm_vm_size *d
 {
 	const struct sm_vm_hw *hw = config->vm ? config->vm->hw : NULL;
 	struct sm_vm_size s = {
-		cpus_from_resources(config->resources,
-				    clamp(defaults->vcpus, 1, SM_VM_VCPUS_MAX)),
+		cpus_from_resources(config->resources, clamp(defaults->vcpus, 1, SM_VM_VCPUS_MAX)),
 		memory_from_resources(config->resources, defaults->memory_mib),
 	};
 	int rc;

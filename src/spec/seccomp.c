@@ -19,8 +19,8 @@
  *
  * In front of libseccomp's program goes a short one of ours, as runc has it: a system call with a
  * number above all that the profile names, in a profile whose default is to fail, gets ENOSYS. A
- * profile that was written before the call existed can't have meant EPERM, and libcs fall back to an
- * older call only on ENOSYS.
+ * profile that was written before the call existed can't have meant EPERM, and libcs fall back to
+ * an older call only on ENOSYS.
  *
  *	ld  [arch]
  *	jeq X86_64 ? : i386
@@ -277,7 +277,7 @@ static int build(scmp_filter_ctx ctx, const struct sm_seccomp *profile, uint32_t
 	}
 	if (!rc)
 		rc = add_architectures(ctx, &profile->architectures);
-	/* A tree of system calls is faster for long lists; libseccomp 2.5 fails on it without rules. */
+	/* A tree is faster for long lists; libseccomp 2.5 fails to make one without rules. */
 	if (!rc && profile->syscalls.n > 32)
 		rc = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (rc)

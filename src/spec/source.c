@@ -20,9 +20,9 @@
 static bool shows_a_kernel(const struct statfs *fs)
 {
 	static const uint32_t magics[] = {
-		PROC_SUPER_MAGIC, SYSFS_MAGIC,	  CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC,
-		DEVPTS_SUPER_MAGIC, DEBUGFS_MAGIC, TRACEFS_MAGIC,     SECURITYFS_MAGIC,
-		BPF_FS_MAGIC,	  MQUEUE_MAGIC,
+		PROC_SUPER_MAGIC,   SYSFS_MAGIC,   CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC,
+		DEVPTS_SUPER_MAGIC, DEBUGFS_MAGIC, TRACEFS_MAGIC,      SECURITYFS_MAGIC,
+		BPF_FS_MAGIC,       MQUEUE_MAGIC,
 	};
 
 	for (size_t i = 0; i < SM_ARRAY_SIZE(magics); i++)
@@ -55,8 +55,8 @@ int sm_source_look(struct sm_arena *arena, const char *bundle, const char *sourc
 	const char *why;
 
 	*out = (struct sm_source){ 0 };
-	out->path = source[0] == '/' ? sm_arena_strdup(arena, source) :
-				       sm_arena_strf(arena, "%s/%s", bundle, source);
+	out->path = source[0] == '/' ? sm_arena_strdup(arena, source)
+				     : sm_arena_strf(arena, "%s/%s", bundle, source);
 	if (!out->path)
 		return sm_err_sys(err, -ENOMEM, "%s", source);
 	fd = open(out->path, O_PATH | O_CLOEXEC);
@@ -65,7 +65,8 @@ int sm_source_look(struct sm_arena *arena, const char *bundle, const char *sourc
 	out->is_file = !S_ISDIR(st.st_mode);
 	if (S_ISCHR(st.st_mode))
 		out->guest = sm_device_guest_path(S_IFCHR, major(st.st_rdev), minor(st.st_rdev));
-	else if (shows_a_kernel(&fs) || !strcmp(out->path, "/dev") || !strcmp(out->path, "/sys/fs/cgroup"))
+	else if (shows_a_kernel(&fs) || !strcmp(out->path, "/dev") ||
+		 !strcmp(out->path, "/sys/fs/cgroup"))
 		out->guest = out->path;
 	why = out->guest ? NULL : unshareable(st.st_mode);
 	return why ? sm_err_set(err, -EOPNOTSUPP, "%s is %s", out->path, why) : 0;

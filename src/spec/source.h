@@ -9,9 +9,9 @@
 
 /* What stands at the source of a bind mount. Inside src/spec only. */
 struct sm_source {
-	const char *path;	/* absolute, on the host; in the arena */
-	const char *guest;	/* not NULL: what is there is the kernel's (/proc, /dev/null…): the
-				 * guest takes its own at this path, nothing is exported */
+	const char *path;  /* absolute, on the host; in the arena */
+	const char *guest; /* not NULL: what is there is the kernel's (/proc, /dev/null…): the
+			    * guest takes its own at this path, nothing is exported */
 	bool is_file;		/* not a directory */
 };
 

@@ -7,20 +7,20 @@
 #include "spec/tree.h"
 
 /*
- * yajl's events into a tree. yajl's own yajl_tree is not used because it loses what follows a NUL in
- * a string, has no limit on depth and frees by recursion.
+ * yajl's events into a tree. yajl's own yajl_tree is not used because it loses what follows a NUL
+ * in a string, has no limit on depth and frees by recursion.
  *
  * yajl keeps no stack of C frames, and a callback that returns 0 ends the parse: that is how limits
  * hold. `why` then says what happened.
  */
 struct builder {
 	struct sm_arena *arena;
-	struct sm_node *open[SM_JSON_DEPTH_MAX];	/* the arrays and objects around */
+	struct sm_node *open[SM_JSON_DEPTH_MAX]; /* the arrays and objects around */
 	size_t depth;
 	struct sm_node *root;
-	const char *key;	/* of the member whose value comes next */
+	const char *key; /* of the member whose value comes next */
 	size_t values;
-	const char *why;	/* NULL: no memory */
+	const char *why; /* NULL: no memory */
 };
 
 static int stop(struct builder *b, const char *why)
@@ -186,8 +186,8 @@ int sm_tree_parse(struct sm_arena *arena, const char *name, const char *text, si
 	if (status == yajl_status_ok)
 		status = yajl_complete_parse(handle);
 	if (status == yajl_status_client_canceled)
-		rc = b.why ? sm_err_set(err, -EINVAL, "%s: %s", name, b.why) :
-			     sm_err_sys(err, -ENOMEM, "%s", name);
+		rc = b.why ? sm_err_set(err, -EINVAL, "%s: %s", name, b.why)
+			   : sm_err_sys(err, -ENOMEM, "%s", name);
 	else if (status != yajl_status_ok)
 		rc = syntax_error(handle, name, text, len, err);
 	else if (!b.root)

@@ -53,7 +53,7 @@ int sm_check_warn(struct sm_check *check, const char *path, const char *section,
 	va_start(ap, fmt);
 	sm_spec_vsay(&text, check->name, path, section, fmt, ap);
 	va_end(ap);
-	if (!(list->n & (list->n - 1))) {	/* full whenever the count is a power of two */
+	if (!(list->n & (list->n - 1))) { /* full whenever the count is a power of two */
 		v = sm_arena_array(arena, list->n ? 2 * list->n : 1, sizeof(*v));
 		if (!v)
 			return -ENOMEM;
@@ -105,7 +105,7 @@ uint32_t sm_check_cpu_list(const char *list, uint32_t max, void (*each)(uint32_t
 	return 0;
 }
 
-/* ---- rules of one line -------------------------------------------------------------------------- */
+/* ---- rules of one line ----------------------------------------------------------------------- */
 
 static bool no_root(const struct sm_config *c)
 {
@@ -143,11 +143,12 @@ static bool vm_bad_memory(const struct sm_config *c)
 	const struct sm_vm_hw *hw = c->vm ? c->vm->hw : NULL;
 
 	return hw && hw->memory.set &&
-	       (hw->memory.v >> 20 < SM_VM_MEMORY_MIN_MIB || hw->memory.v >> 20 > SM_VM_MEMORY_MAX_MIB);
+	       (hw->memory.v >> 20 < SM_VM_MEMORY_MIN_MIB ||
+		hw->memory.v >> 20 > SM_VM_MEMORY_MAX_MIB);
 }
 
 #define STR_(x) #x
-#define STR(x) STR_(x)
+#define STR(x)  STR_(x)
 
 static const struct sm_rule top_rules[] = {
 	{ "root", "config.md#root", no_root, "root must be specified" },
@@ -162,7 +163,7 @@ static const struct sm_rule top_rules[] = {
 	{ NULL }
 };
 
-/* ---- rules that walk lists ---------------------------------------------------------------------- */
+/* ---- rules that walk lists ------------------------------------------------------------------- */
 
 static int check_version(struct sm_check *c)
 {
@@ -194,12 +195,14 @@ static int check_mount(struct sm_check *c, size_t i)
 		return sm_check_bad(c, sm_check_at(c, "mounts[%zu].source", i), MOUNTS,
 				    "must not be empty for a bind mount");
 	if (m->options.idmap)
-		return sm_check_bad(c, sm_check_at(c, "mounts[%zu].options", i), MOUNTS,
-				    "id-mapped mounts are not supported: leave idmap and ridmap out");
+		return sm_check_bad(
+			c, sm_check_at(c, "mounts[%zu].options", i), MOUNTS,
+			"id-mapped mounts are not supported: leave idmap and ridmap out");
 	if (bind && m->options.data)
 		return sm_check_bad(c, sm_check_at(c, "mounts[%zu].options", i), MOUNTS,
 				    "bind mounts cannot have any filesystem-specific options "
-				    "applied: %.100s", m->options.data);
+				    "applied: %.100s",
+				    m->options.data);
 	if (m->destination[0] != '/')
 		return sm_check_warn(c, sm_check_at(c, "mounts[%zu].destination", i), MOUNTS,
 				     "%.100s is not absolute, taken as relative to /",
@@ -308,9 +311,9 @@ static int check_resources_part(struct sm_check *c)
 int sm_validate_config(const char *name, struct sm_config *config, struct sm_err *err)
 {
 	static check_fn *const checks[] = {
-		check_version, check_process_part, check_top,	    check_mounts,
-		sm_check_linux, check_resources_part, sm_check_seccomp, check_hooks,
-		check_annotations,
+		check_version,    check_process_part, check_top,
+		check_mounts,     sm_check_linux,     check_resources_part,
+		sm_check_seccomp, check_hooks,        check_annotations,
 	};
 	struct sm_check c = { .name = name, .top = "", .config = config, .err = err };
 
@@ -325,15 +328,7 @@ int sm_validate_process(const char *name, struct sm_config *config, struct sm_er
 	return run(&c, checks, SM_ARRAY_SIZE(checks));
 }
 
-int sm_validate_resources(const char *name, struct sm_config *config, struct sm_err *err)
-{
-	static check_fn *const checks[] = { sm_check_resources };
-	struct sm_check c = { .name = name, .top = "", .config = config, .err = err };
-
-	return run(&c, checks, SM_ARRAY_SIZE(checks));
-}
-
-/* ---- what the host has -------------------------------------------------------------------------- */
+/* ---- what the host has ----------------------------------------------------------------------- */
 
 void sm_host_lsm_probe(struct sm_host_lsm *lsm)
 {
@@ -350,7 +345,8 @@ int sm_config_check_host(const struct sm_config *config, const struct sm_host_ls
 		return sm_err_set(err, -EINVAL,
 				  "config.json: process.apparmorProfile: %.100s is specified in "
 				  "config, but apparmor is disabled or not supported "
-				  "(runtime-spec config.md#linux-process)", p->apparmor_profile);
+				  "(runtime-spec config.md#linux-process)",
+				  p->apparmor_profile);
 	if (p && p->selinux_label && p->selinux_label[0] && !lsm->selinux)
 		return sm_err_set(err, -EINVAL,
 				  "config.json: process.selinuxLabel: selinux label is specified "

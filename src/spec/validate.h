@@ -12,7 +12,6 @@
  * 0, or -EINVAL with a message; warnings are added to the config. */
 int sm_validate_config(const char *name, struct sm_config *config, struct sm_err *err);
 int sm_validate_process(const char *name, struct sm_config *config, struct sm_err *err);
-int sm_validate_resources(const char *name, struct sm_config *config, struct sm_err *err);
 
 /* One run over a document. */
 struct sm_check {
@@ -42,7 +41,7 @@ struct sm_rule {
 	bool (*broken)(const struct sm_config *config);
 	const char *text;
 };
-int sm_check_rules(struct sm_check *check, const struct sm_rule *rules);	/* ends: path NULL */
+int sm_check_rules(struct sm_check *check, const struct sm_rule *rules); /* ends: path NULL */
 
 /* A list of numbers and ranges as cpusets write it, "0-2,7". Their count, or 0 for a bad one. */
 uint32_t sm_check_cpu_list(const char *list, uint32_t max, void (*each)(uint32_t cpu, void *arg),

@@ -13,11 +13,11 @@
 
 /* The rules of linux, but for its resources: validate_resources.c. */
 
-#define NAMESPACES "config-linux.md#namespaces"
-#define MAPPINGS "config-linux.md#user-namespace-mappings"
+#define NAMESPACES   "config-linux.md#namespaces"
+#define MAPPINGS     "config-linux.md#user-namespace-mappings"
 #define TIME_OFFSETS "config-linux.md#offset-for-time-namespace"
-#define DEVICES "config-linux.md#devices"
-#define SECCOMP "config-linux.md#seccomp"
+#define DEVICES      "config-linux.md#devices"
+#define SECCOMP      "config-linux.md#seccomp"
 
 static bool set(const char *text)
 {
@@ -42,7 +42,8 @@ static bool maps_no_user(const struct sm_config *c)
 
 static bool user_no_maps(const struct sm_config *c)
 {
-	return sm_config_has_namespace(c, CLONE_NEWUSER) && !c->uid_mappings.n && !c->gid_mappings.n;
+	return sm_config_has_namespace(c, CLONE_NEWUSER) && !c->uid_mappings.n &&
+	       !c->gid_mappings.n;
 }
 
 static bool offsets_no_time(const struct sm_config *c)
@@ -109,15 +110,18 @@ static int warn_missing_namespaces(struct sm_check *c)
 		uint64_t type;
 		const char *text;
 	} missing[] = {
-		{ CLONE_NEWPID, "no pid namespace: the container sees the VM's processes, not the host's" },
-		{ CLONE_NEWIPC, "no ipc namespace: the container shares IPC with its VM, not with the host" },
+		{ CLONE_NEWPID,
+		  "no pid namespace: the container sees the VM's processes, not the host's" },
+		{ CLONE_NEWIPC,
+		  "no ipc namespace: the container shares IPC with its VM, not with the host" },
 		{ CLONE_NEWNS, "no mount namespace: the container gets one all the same" },
 	};
 	int rc = 0;
 
 	for (size_t i = 0; i < SM_ARRAY_SIZE(missing) && !rc; i++)
 		if (!sm_config_has_namespace(c->config, missing[i].type))
-			rc = sm_check_warn(c, "linux.namespaces", NAMESPACES, "%s", missing[i].text);
+			rc = sm_check_warn(c, "linux.namespaces", NAMESPACES, "%s",
+					   missing[i].text);
 	return rc;
 }
 
@@ -126,7 +130,8 @@ static int check_map(struct sm_check *c, const char *which, const struct sm_id_m
 	for (size_t i = 0; i < n; i++)
 		if (!v[i].size.v || v[i].container_id.v + v[i].size.v > UINT32_MAX ||
 		    v[i].host_id.v + v[i].size.v > UINT32_MAX)
-			return sm_check_bad(c, sm_check_at(c, "linux.%s[%zu].size", which, i), MAPPINGS,
+			return sm_check_bad(c, sm_check_at(c, "linux.%s[%zu].size", which, i),
+					    MAPPINGS,
 					    "must be at least 1 and not lead past the last id");
 	return 0;
 }
@@ -136,7 +141,8 @@ static int check_maps(struct sm_check *c)
 	const struct sm_config *config = c->config;
 	int rc = check_map(c, "uidMappings", config->uid_mappings.v, config->uid_mappings.n);
 
-	return rc ? rc : check_map(c, "gidMappings", config->gid_mappings.v, config->gid_mappings.n);
+	return rc ? rc
+		  : check_map(c, "gidMappings", config->gid_mappings.v, config->gid_mappings.n);
 }
 
 static int check_time_offsets(struct sm_check *c)
@@ -148,8 +154,9 @@ static int check_time_offsets(struct sm_check *c)
 			return sm_check_bad(c, sm_check_at(c, "linux.timeOffsets.%.40s", o->clock),
 					    TIME_OFFSETS, "is neither boottime nor monotonic");
 		if (o->nanosecs.v >= 1000000000)
-			return sm_check_bad(c, sm_check_at(c, "linux.timeOffsets.%s.nanosecs", o->clock),
-					    TIME_OFFSETS, "must be below 1000000000");
+			return sm_check_bad(
+				c, sm_check_at(c, "linux.timeOffsets.%s.nanosecs", o->clock),
+				TIME_OFFSETS, "must be below 1000000000");
 	}
 	return 0;
 }
@@ -186,7 +193,8 @@ static int check_device(struct sm_check *c, size_t i)
 	return sm_check_bad(c, sm_check_at(c, "linux.devices[%zu]", i), DEVICES,
 			    "%.100s (%s %" PRId64 ":%" PRId64 ") is a device of the host and not "
 			    "in the VM; the annotation " SM_ANNOTATION_DEVICES "=skip leaves such "
-			    "devices out", d->path, d->type, d->major.v, d->minor.v);
+			    "devices out",
+			    d->path, d->type, d->major.v, d->minor.v);
 }
 
 static int check_devices(struct sm_check *c)
@@ -233,13 +241,13 @@ static int check_propagation(struct sm_check *c)
 
 	if (!(v & (MS_SHARED | MS_SLAVE)))
 		return 0;
-	return sm_check_warn(c, "linux.rootfsPropagation",
-			     "config-linux.md#rootfs-mount-propagation",
-			     "%s works within the VM only, mounts do not travel to or from the host",
-			     sm_word_name(sm_mount_propagation_words, v));
+	return sm_check_warn(
+		c, "linux.rootfsPropagation", "config-linux.md#rootfs-mount-propagation",
+		"%s works within the VM only, mounts do not travel to or from the host",
+		sm_word_name(sm_mount_propagation_words, v));
 }
 
-/* ---- seccomp ------------------------------------------------------------------------------------ */
+/* ---- seccomp --------------------------------------------------------------------------------- */
 
 static int check_action(struct sm_check *c, const char *path, const struct sm_u64 *action,
 			const char *errno_path, const struct sm_u64 *errno_ret)
@@ -274,22 +282,24 @@ static int check_syscall(struct sm_check *c, size_t i)
 	if (rc)
 		return rc;
 	if (!call->names.n)
-		return sm_check_bad(c, sm_check_at(c, "linux.seccomp.syscalls[%zu].names", i), SECCOMP,
-				    "must not be empty");
+		return sm_check_bad(c, sm_check_at(c, "linux.seccomp.syscalls[%zu].names", i),
+				    SECCOMP, "must not be empty");
 	for (size_t k = 0; k < call->names.n; k++)
 		if (!call->names.v[k][0])
-			return sm_check_bad(c, sm_check_at(c, "linux.seccomp.syscalls[%zu].names", i),
+			return sm_check_bad(c,
+					    sm_check_at(c, "linux.seccomp.syscalls[%zu].names", i),
 					    SECCOMP, "empty string is not a valid syscall");
 	for (size_t k = 0; k < call->args.n; k++) {
 		if (call->args.v[k].index.v > 5)
-			return sm_check_bad(c, sm_check_at(c, "linux.seccomp.syscalls[%zu].args[%zu].index",
-							   i, k), SECCOMP,
-					    "syscalls only have up to 6 arguments (%" PRIu64 " given)",
-					    call->args.v[k].index.v);
+			return sm_check_bad(
+				c,
+				sm_check_at(c, "linux.seccomp.syscalls[%zu].args[%zu].index", i, k),
+				SECCOMP, "syscalls only have up to 6 arguments (%" PRIu64 " given)",
+				call->args.v[k].index.v);
 		if (!call->args.v[k].op.set)
-			return sm_check_bad(c, sm_check_at(c, "linux.seccomp.syscalls[%zu].args[%zu].op",
-							   i, k), SECCOMP,
-					    "must not be empty");
+			return sm_check_bad(
+				c, sm_check_at(c, "linux.seccomp.syscalls[%zu].args[%zu].op", i, k),
+				SECCOMP, "must not be empty");
 	}
 	return 0;
 }
@@ -318,7 +328,7 @@ int sm_check_linux(struct sm_check *check)
 {
 	static int (*const checks[])(struct sm_check *) = {
 		warn_missing_namespaces, check_maps,   check_time_offsets,
-		check_devices,		 check_sysctl, check_propagation,
+		check_devices,           check_sysctl, check_propagation,
 	};
 	int rc = check_namespaces(check);
 

@@ -9,10 +9,10 @@
 
 /* The rules of the process object, of config.json or alone. */
 
-#define PROCESS "config.md#process"
+#define PROCESS       "config.md#process"
 #define LINUX_PROCESS "config.md#linux-process"
 #define POSIX_PROCESS "config.md#posix-process"
-#define USER "config.md#posix-platform-user"
+#define USER          "config.md#posix-platform-user"
 
 #define GUEST_CPUS_MAX 1024
 
@@ -60,7 +60,8 @@ static bool affinity_bad(const char *list)
 
 static bool affinity_initial(const struct sm_config *c)
 {
-	return c->process->exec_cpu_affinity && affinity_bad(c->process->exec_cpu_affinity->initial);
+	return c->process->exec_cpu_affinity &&
+	       affinity_bad(c->process->exec_cpu_affinity->initial);
 }
 
 static bool affinity_final(const struct sm_config *c)
@@ -161,9 +162,9 @@ static int check_env(struct sm_check *c)
 		const char *equals = strchr(env->v[i], '=');
 
 		if (!equals)
-			return sm_check_bad(c, sm_check_at(c, "env[%zu]", i), PROCESS,
-					    "invalid environment variable: \"%.100s\" has no =",
-					    env->v[i]);
+			return sm_check_bad(
+				c, sm_check_at(c, "env[%zu]", i), PROCESS,
+				"invalid environment variable: \"%.100s\" has no =", env->v[i]);
 		if (equals == env->v[i])
 			return sm_check_bad(c, sm_check_at(c, "env[%zu]", i), PROCESS,
 					    "environment variable name can't be empty: \"%.100s\"",
@@ -180,15 +181,15 @@ static int check_rlimits(struct sm_check *c)
 		const struct sm_rlimit *r = &c->config->process->rlimits.v[i];
 
 		if (!r->type.set)
-			return sm_check_bad(c, sm_check_at(c, "rlimits[%zu].type", i), POSIX_PROCESS,
-					    "must not be empty");
+			return sm_check_bad(c, sm_check_at(c, "rlimits[%zu].type", i),
+					    POSIX_PROCESS, "must not be empty");
 		if (seen & 1ull << r->type.v)
-			return sm_check_bad(c, sm_check_at(c, "rlimits[%zu].type", i), POSIX_PROCESS,
-					    "%s is listed twice",
+			return sm_check_bad(c, sm_check_at(c, "rlimits[%zu].type", i),
+					    POSIX_PROCESS, "%s is listed twice",
 					    sm_word_name(sm_rlimit_words, r->type.v));
 		if (r->soft.v > r->hard.v)
-			return sm_check_bad(c, sm_check_at(c, "rlimits[%zu].soft", i), POSIX_PROCESS,
-					    "must not be above hard");
+			return sm_check_bad(c, sm_check_at(c, "rlimits[%zu].soft", i),
+					    POSIX_PROCESS, "must not be above hard");
 		seen |= 1ull << r->type.v;
 	}
 	return 0;

@@ -7,11 +7,11 @@
 #include "spec/device.h"
 #include "spec/validate.h"
 
-/* The rules of linux.resources, of config.json or alone. */
+/* The rules of linux.resources. */
 
-#define DEVICES "config-linux.md#allowed-device-list"
-#define MEMORY "config-linux.md#memory"
-#define CPU "config-linux.md#cpu"
+#define DEVICES  "config-linux.md#allowed-device-list"
+#define MEMORY   "config-linux.md#memory"
+#define CPU      "config-linux.md#cpu"
 #define BLOCK_IO "config-linux.md#block-io"
 
 #define HOST_CPUS_MAX 8192
@@ -96,7 +96,7 @@ static bool weight_range(const struct sm_config *c)
 	return io && io->weight.v && (io->weight.v < 10 || io->weight.v > 1000);
 }
 
-#define BYTES "must be a number of bytes, or -1 for no limit"
+#define BYTES    "must be a number of bytes, or -1 for no limit"
 #define CPU_LIST "must be a list of numbers and ranges, like 0-2,4"
 
 static const struct sm_rule rules[] = {
@@ -110,14 +110,8 @@ static const struct sm_rule rules[] = {
 	{ "cpu.period", CPU, period_high, "must be at most 1000000 (microseconds)" },
 	{ "pids.limit", "config-linux.md#pids", pids_low, "must be a number, or -1 for no limit" },
 	{ "blockIO.weight", BLOCK_IO, weight_range, "must be from 10 to 1000" },
-	{ NULL }
-};
-
-/* Of a whole config only: an update may change one of two limits that go together. */
-static const struct sm_rule whole_rules[] = {
 	{ "memory.swap", MEMORY, swap_no_limit, "unable to set swap limit without memory limit" },
-	{ "memory.swap", MEMORY, swap_below_limit,
-	  "memory+swap limit should be >= memory limit" },
+	{ "memory.swap", MEMORY, swap_below_limit, "memory+swap limit should be >= memory limit" },
 	{ NULL }
 };
 
@@ -197,10 +191,10 @@ static int check_names(struct sm_check *c)
 
 	for (size_t i = 0; i < r->unified.n; i++)
 		if (!plain_name(r->unified.v[i].key) || !strchr(r->unified.v[i].key, '.'))
-			return sm_check_bad(c, sm_check_at(c, "unified"),
-					    "config-linux.md#unified",
+			return sm_check_bad(c, sm_check_at(c, "unified"), "config-linux.md#unified",
 					    "unified resource \"%.100s\" must be a file name "
-					    "(no slashes), with a dot", r->unified.v[i].key);
+					    "(no slashes), with a dot",
+					    r->unified.v[i].key);
 	for (size_t i = 0; i < r->rdma.n; i++)
 		if (!plain_name(r->rdma.v[i].device))
 			return sm_check_bad(c, sm_check_at(c, "rdma"), "config-linux.md#rdma",
@@ -215,8 +209,6 @@ int sm_check_resources(struct sm_check *check)
 
 	if (!rc)
 		rc = sm_check_rules(check, rules);
-	if (!rc && check->config->root)
-		rc = sm_check_rules(check, whole_rules);
 	if (!rc)
 		rc = check_hugepages(check);
 	if (!rc)

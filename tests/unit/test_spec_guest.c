@@ -98,7 +98,7 @@ static Supermachine__Agent__V1__Container *build(struct bundle *b, const char *p
 	return b->c->msg;
 }
 
-/* ---- root --------------------------------------------------------------------------------------- */
+/* ---- root ------------------------------------------------------------------------------------ */
 
 static void test_defaults(void **state)
 {
@@ -168,7 +168,7 @@ static void test_bad_root(void **state)
 	assert_string_equal(sm_err_text(&b->err), link);
 }
 
-/* ---- mounts ------------------------------------------------------------------------------------- */
+/* ---- mounts ---------------------------------------------------------------------------------- */
 
 static void test_mounts(void **state)
 {
@@ -337,7 +337,7 @@ static void test_too_many_propagations(void **state)
 	assert_int_equal(sm_mount_options_parse(NULL, &words, &o), -E2BIG);
 }
 
-/* ---- process ------------------------------------------------------------------------------------ */
+/* ---- process --------------------------------------------------------------------------------- */
 
 static void test_process(void **state)
 {
@@ -397,7 +397,7 @@ static void test_exec(void **state)
 	sm_arena_free(arena);
 }
 
-/* ---- linux -------------------------------------------------------------------------------------- */
+/* ---- linux ----------------------------------------------------------------------------------- */
 
 static void test_namespaces(void **state)
 {
@@ -487,7 +487,7 @@ static void test_rest(void **state)
 	assert_true(m->process->seccomp->bpf.len >= 8);
 }
 
-/* ---- cgroups ------------------------------------------------------------------------------------ */
+/* ---- cgroups --------------------------------------------------------------------------------- */
 
 struct cgroup_row {
 	const char *json;
@@ -547,9 +547,13 @@ static void test_cgroup(void **state)
 {
 	for (size_t i = 0; i < SM_ARRAY_SIZE(cgroup_rows); i++) {
 		const struct cgroup_row *row = &cgroup_rows[i];
+		sm_auto_free char *json = sm_strf(
+			"{\"ociVersion\":\"1.2.1\",\"root\":{\"path\":\"r\"},"
+			"\"process\":{\"args\":[\"a\"],\"cwd\":\"/\"},\"linux\":{\"resources\":%s}}",
+			row->json);
 		struct sm_config *c;
 
-		assert_int_equal(sm_resources_parse("r", row->json, strlen(row->json), &c, NULL), 0);
+		assert_int_equal(sm_config_parse("r", json, strlen(json), &c, NULL), 0);
 		expect_files(c->resources, SM_CGROUP_GUEST, row->guest);
 		expect_files(c->resources, SM_CGROUP_HOST, row->host);
 		sm_config_free(c);
@@ -562,7 +566,7 @@ static void test_cgroup(void **state)
 	assert_int_equal(sm_cgroup_io_weight(1000), 10000);
 }
 
-/* ---- the default config ------------------------------------------------------------------------- */
+/* ---- the default config ---------------------------------------------------------------------- */
 
 /* It is a good one, quietly, in each of its forms. */
 static void test_default(void **state)
