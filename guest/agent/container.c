@@ -65,6 +65,7 @@ struct proc {
 	const process_msg *msg;		/* in SETUP: part of the request in `call` */
 	struct sm_rpc_call *call;	/* create, start or exec, not answered yet */
 	int status;			/* in ENDED */
+	bool failed;			/* an exec that was answered with an error: nobody knows of it */
 	int killed_as;			/* the signal that a SIGKILL stands for */
 	struct waiter *waiters;
 };
@@ -119,7 +120,7 @@ static struct proc *find_proc(const struct sm_container *c, const char *exec_id)
 {
 	struct proc *p = c->procs;
 
-	while (p && strcmp(p->exec_id, exec_id) != 0)
+	while (p && (p->failed || strcmp(p->exec_id, exec_id) != 0))
 		p = p->next;
 	return p;
 }
@@ -223,9 +224,11 @@ static void fail(struct proc *p, enum sm_rpc_code code, const char *text)
 		c->failed_call = call;
 		c->deleting = true;
 		sm_err_set(&c->failure, -EIO, "%s", text);
-	} else if (call) {
-		sm_rpc_fail(call, code, "%s", text);
+		return;
 	}
+	p->failed = p != c->first;
+	if (call)
+		sm_rpc_fail(call, code, "%s", text);
 }
 
 static void kill_proc(const struct proc *p, int signo)
@@ -847,8 +850,7 @@ static void ended(struct proc *p, int status)
 		status = p->killed_as;
 	p->status = status;
 	sm_close(&p->sp.pidfd);
-	if (p != c->first && p->state == SETUP) {
-		/* Exec was answered with an error: there never was such a process */
+	if (p->failed) {
 		free_proc(p);
 		advance(c);
 		return;
