@@ -28,6 +28,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "hv/hv.h"
+#include "hv/tsc.h"
 #include "virtio/vhost_user.h"
 
 #define DEVICES_MAX 4
@@ -46,6 +47,7 @@ struct sm_hv {
 	void *arg;
 	struct slot slots[DEVICES_MAX];
 	size_t nslots;
+	struct sm_tsc tsc;
 	pid_t pid;			/* 0 until boot, again 0 once reaped */
 	int pidfd;
 	struct sm_io *pid_io;
@@ -96,12 +98,13 @@ static const char *front_end(uint32_t virtio_id)
 	return NULL;
 }
 
-static void machine_args(struct args *a, const struct sm_hv_config *c)
+static void machine_args(struct args *a, const struct sm_hv_config *c, unsigned long tsc_khz)
 {
 	arg(a, "%s", c->qemu);
 	/* With ACPI on, QEMU would leave the virtio_mmio.device= arguments out. */
 	arg(a, "-M");
-	arg(a, "microvm,acpi=off,memory-backend=mem,pit=off,pic=off,rtc=off,isa-serial=off");
+	arg(a, "microvm,acpi=off,memory-backend=mem,isa-serial=off%s",
+	    tsc_khz ? ",pit=off,pic=off" : "");
 	arg(a, "-object");
 	arg(a, "memory-backend-memfd,id=mem,size=%uM,share=on", c->memory_mib);
 	arg(a, "-m");
@@ -109,7 +112,7 @@ static void machine_args(struct args *a, const struct sm_hv_config *c)
 	arg(a, "-global");
 	arg(a, "virtio-mmio.force-legacy=false");
 	arg(a, "-accel");
-	arg(a, "tcg,thread=multi");
+	arg(a, "tcg");
 	arg(a, "-cpu");
 	arg(a, "max");
 	arg(a, "-smp");
@@ -123,8 +126,12 @@ static void machine_args(struct args *a, const struct sm_hv_config *c)
 	arg(a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 }
 
-static void boot_args(struct args *a, const struct sm_hv_config *c)
+/* The words of the kernel command line are explained in guest/kernel/README.md. */
+static void boot_args(struct args *a, const struct sm_hv_config *c, unsigned long tsc_khz)
 {
+	char tsc[48] = "";
+
+
 	arg(a, "-chardev");
 	arg(a, "socket,id=con,fd=%d", c->console_fd);
 	arg(a, "-device");
@@ -136,7 +143,9 @@ static void boot_args(struct args *a, const struct sm_hv_config *c)
 	arg(a, "-initrd");
 	arg(a, "%s", c->initrd);
 	arg(a, "-append");
-	arg(a, "console=hvc0 quiet reboot=t panic=-1 random.trust_cpu=on%s%s",
+	if (tsc_khz)
+		snprintf(tsc, sizeof(tsc), " tsc_early_khz=%lu", tsc_khz);
+	arg(a, "console=hvc0 quiet panic=-1 noreplace-smp maxcpus=1%s%s%s", tsc,
 	    c->cmdline && *c->cmdline ? " " : "", c->cmdline ? c->cmdline : "");
 }
 
@@ -224,6 +233,7 @@ static int qemu_create(struct sm_loop *loop, const struct sm_hv_config *config,
 	hv->ended = ended;
 	hv->arg = arg_;
 	hv->pidfd = -1;
+	sm_tsc_begin(&hv->tsc);
 	*out = hv;
 	return 0;
 }
@@ -261,11 +271,13 @@ static int qemu_boot(struct sm_hv *hv, struct sm_err *err)
 {
 	struct args a = { .n = 0 };
 	pid_t parent = getpid();
+	unsigned long tsc_khz;
 	int r;
 
-	machine_args(&a, &hv->config);
+	tsc_khz = sm_tsc_khz(&hv->tsc);
+	machine_args(&a, &hv->config, tsc_khz);
 	device_args(&a, hv);
-	boot_args(&a, &hv->config);
+	boot_args(&a, &hv->config, tsc_khz);
 	if (a.err) {
 		args_free(&a);
 		return sm_err_sys(err, a.err, "qemu: command line");
