@@ -52,7 +52,7 @@ static void note(struct bench *b, const char *what, int n)
 
 static void config_read(struct sm_vdev *dev, size_t off, void *data, size_t len)
 {
-	memcpy(data, "ABCDEFGH" + off, len);
+	memcpy(data, &"ABCDEFGH"[off], len);
 }
 
 static void negotiated(struct sm_vdev *dev, uint64_t features)

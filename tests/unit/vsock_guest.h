@@ -77,9 +77,10 @@ static inline void vg_fini(struct vg *v)
 {
 	vg_stop(v);
 	v->dev->ops->reset(v->dev);
+	for (int i = 0; i < 3; i++)
+		fake_ring_detach(&v->dev->vq[i]);
 	sm_vsock_free(v->vs);
 	sm_loop_free(v->loop);
-	/* the queues were part of vs */
 	fake_guest_fini(&v->g);
 }
 
