@@ -176,7 +176,8 @@ static caps known_only(const process *p, uint64_t known)
 	c.effective &= known;
 	c.inheritable &= known;
 	c.permitted &= known;
-	c.ambient &= known;
+	/* the kernel raises no others; runc ignores them as well */
+	c.ambient &= c.inheritable & c.permitted;
 	return c;
 }
 
