@@ -29,6 +29,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/virtio_ids.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,10 +177,17 @@ static uint64_t offered_features(const struct sm_vhost_user *vu)
 	       1ull << SM_VHU_F_PROTOCOL_FEATURES;
 }
 
+/* The front end for virtio-fs makes the configuration space itself (the tag is an argument of its own)
+ * and complains about a back end that offers to. */
+static bool serves_config(const struct sm_vhost_user *vu)
+{
+	return vu->dev->ops->config_size && vu->dev->ops->id != VIRTIO_ID_FS;
+}
+
 static uint64_t offered_protocol(const struct sm_vhost_user *vu)
 {
 	return 1ull << SM_VHU_PROTOCOL_F_MQ | 1ull << SM_VHU_PROTOCOL_F_REPLY_ACK |
-	       (vu->dev->ops->config_size ? 1ull << SM_VHU_PROTOCOL_F_CONFIG : 0);
+	       (serves_config(vu) ? 1ull << SM_VHU_PROTOCOL_F_CONFIG : 0);
 }
 
 static int get_features(struct sm_vhost_user *vu, struct msg *m)

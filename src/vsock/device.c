@@ -27,6 +27,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <limits.h>
+#include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -196,10 +197,8 @@ static void stream_packet(struct sm_vsock *vs, const struct sm_vsock_hdr *h,
 	struct sm_stream *s = stream_of(vs, h);
 	uint32_t update;
 
-	if (!s && h->op == SM_VSOCK_OP_RST) {
-		vs->counters.drops++;
-		return;
-	}
+	if (!s && h->op == SM_VSOCK_OP_RST)
+		return; /* crossed with ours */
 	if (!s) {
 		refuse(vs, h);
 		return;
@@ -531,7 +530,7 @@ static void reset(struct sm_vdev *dev)
 
 const struct sm_vdev_ops sm_vsock_ops = {
 	.name = "vsock",
-	.id = 19,
+	.id = VIRTIO_ID_VSOCK,
 	.nqueues = QUEUES,
 	.config_size = sizeof(uint64_t),
 	.config_read = config_read,

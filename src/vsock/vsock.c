@@ -71,7 +71,8 @@ int sm_vsock_expect(struct sm_vsock *vs, uint32_t port, const struct sm_vsock_st
 	return in_use(vs, port) ? -EADDRINUSE : new_stream(vs, port, d, &s);
 }
 
-int sm_vsock_connect(struct sm_vsock *vs, uint32_t guest_port, const struct sm_vsock_stream *d)
+int sm_vsock_connect(struct sm_vsock *vs, uint32_t guest_port, const struct sm_vsock_stream *d,
+		     uint32_t *port)
 {
 	struct sm_stream *s;
 	int r = new_stream(vs, sm_vsock_port(vs), d, &s);
@@ -83,6 +84,8 @@ int sm_vsock_connect(struct sm_vsock *vs, uint32_t guest_port, const struct sm_v
 	sm_flow_connect(&s->flow);
 	sm_vsock_touch(s);
 	sm_vsock_wake(vs);
+	if (port)
+		*port = s->host_port;
 	return 0;
 }
 

@@ -16,7 +16,9 @@
  * be absent. Descriptors can be pipes, sockets, ttys, character devices or regular files; they need
  * not be non-blocking and their flags are never changed, since the open file description may be
  * shared with other processes: pipes and ttys are opened anew through /proc/self/fd, sockets use
- * MSG_DONTWAIT, files are read and written as they are.
+ * MSG_DONTWAIT, files are read and written as they are. Two of them cannot be served without blocking
+ * and are refused with -EINVAL: a pty master, and a pipe or tty that cannot be opened anew (no /proc,
+ * no permission), unless they are non-blocking already.
  *
  *	source at EOF    → SHUTDOWN(sender sends no more) to the guest; the other way goes on
  *	sink failed      → SHUTDOWN(sender receives no more): the guest's writer gets EPIPE
@@ -32,16 +34,22 @@
 struct sm_vsock;
 
 struct sm_vsock_counters {
-	uint64_t flows, rx_bytes, tx_bytes, drops, credit_stalls;
+	uint64_t flows;		/* streams there are now, expected ones included */
+	uint64_t rx_bytes;	/* read from sources for the guest */
+	uint64_t tx_bytes;	/* from the guest, written to sinks */
+	uint64_t drops;		/* packets that made no sense and those refused */
+	uint64_t credit_stalls;	/* times a stream used up the guest's credit */
 };
 
 int sm_vsock_new(struct sm_loop *loop, uint64_t guest_cid, struct sm_vsock **vs);
-void sm_vsock_free(struct sm_vsock *vs);	/* after its transport is gone; closes all streams */
+/* After its transport is gone. Closes all streams; no callback runs any more. */
+void sm_vsock_free(struct sm_vsock *vs);
 struct sm_vdev *sm_vsock_vdev(struct sm_vsock *vs);
 void sm_vsock_counters(const struct sm_vsock *vs, struct sm_vsock_counters *out);
 
 /* How a stream ended: 0, or -errno (-ECONNRESET: the guest reset it or the device was reset;
- * -ECONNREFUSED: nobody listens in the guest). */
+ * -ECONNREFUSED: nobody listens in the guest; -EPROTO: the guest broke the rules; others: a
+ * descriptor failed). Callbacks may use all calls of this header but sm_vsock_free(). */
 typedef void sm_vsock_done_fn(void *arg, int err);
 
 struct sm_vsock_stream {
@@ -53,12 +61,12 @@ struct sm_vsock_stream {
 /* A socket that is both source and sink is given as the same number twice. */
 
 /* Waits for the guest to connect to host port `port` and joins that stream to the descriptors. Once:
- * a second connect is refused. 0, -EADDRINUSE, -ENOSPC (too many), -ENOMEM; on an error the
- * descriptors stay the caller's. */
+ * a second connect is refused. 0, -EADDRINUSE, -ENOSPC (too many), -ENOMEM, -EBADF, -EINVAL (see
+ * above); on an error the descriptors stay the caller's. */
 int sm_vsock_expect(struct sm_vsock *vs, uint32_t port, const struct sm_vsock_stream *s);
 
 /* Gives up an expectation, or ends the stream that it has become: the guest sees a reset, the
- * descriptors are closed, done() does not run. -ENOENT if there is neither (any more). */
+ * descriptors are closed, neither done() nor drained() runs. -ENOENT if there is neither (any more). */
 int sm_vsock_abort(struct sm_vsock *vs, uint32_t port);
 
 /* Runs fn(arg) as soon as every byte that the guest has sent so far on the stream of host port `port`
@@ -75,7 +83,10 @@ uint32_t sm_vsock_port(struct sm_vsock *vs);
 typedef void sm_vsock_accept_fn(void *arg, int fd);
 int sm_vsock_listen(struct sm_vsock *vs, uint32_t port, sm_vsock_accept_fn *fn, void *arg);
 
-/* Connects to a listener in the guest. done() also tells a refusal. 0 or -errno. */
-int sm_vsock_connect(struct sm_vsock *vs, uint32_t guest_port, const struct sm_vsock_stream *s);
+/* Connects to a listener in the guest, from a fresh host port which *port tells (NULL allowed) and by
+ * which the stream can be aborted and drained: a guest need not ever answer. done() also tells a
+ * refusal. 0, or -errno as sm_vsock_expect(). */
+int sm_vsock_connect(struct sm_vsock *vs, uint32_t guest_port, const struct sm_vsock_stream *s,
+		     uint32_t *port);
 
 #endif

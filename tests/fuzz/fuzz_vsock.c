@@ -57,7 +57,7 @@ static void expect(struct host *h, uint32_t i, bool connect)
 	check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv) == 0);
 	s.source = i & 1 ? -1 : sv[0];
 	s.sink = i & 2 ? -1 : sv[0];
-	r = connect ? sm_vsock_connect(h->v.vs, FIRST_PORT + i, &s) :
+	r = connect ? sm_vsock_connect(h->v.vs, FIRST_PORT + i, &s, NULL) :
 		      sm_vsock_expect(h->v.vs, FIRST_PORT + i, &s);
 	if (r < 0 || (s.source < 0 && s.sink < 0))
 		close(sv[0]);

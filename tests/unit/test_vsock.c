@@ -833,6 +833,7 @@ static void test_connect(void **state)
 	struct sm_vsock_stream s = { .sink = -1, .done = on_done };
 	struct ended e = { 0, 1 };
 	struct sm_vsock_hdr h;
+	uint32_t port;
 	int p[2];
 
 	vg_give_rx(v, RING);
@@ -840,10 +841,11 @@ static void test_connect(void **state)
 	s.source = p[0];
 	s.arg = &e;
 	assert_int_equal(write(p[1], "early", 5), 5);
-	assert_int_equal(sm_vsock_connect(v->vs, 77, &s), 0);
+	assert_int_equal(sm_vsock_connect(v->vs, 77, &s, &port), 0);
 	vg_spin(v);
 	h = gets(v, SM_VSOCK_OP_REQUEST);
 	assert_int_equal(h.dst_port, 77);
+	assert_int_equal(h.src_port, port);
 	assert_int_equal(h.buf_alloc, SM_VSOCK_BUF);
 	gets_nothing(v); /* nothing is read before the answer */
 	vg_op(v, SM_VSOCK_OP_RESPONSE, 77, h.src_port);
@@ -862,16 +864,37 @@ static void test_connect_refused(void **state)
 	struct vg *v = *state;
 	struct ended e = { 0, 1 };
 	struct sm_vsock_stream s = { .sink = -1, .done = on_done, .arg = &e };
+	uint32_t port;
 	int p[2];
 
 	vg_give_rx(v, RING);
 	make_pipe(p);
 	s.source = p[0];
-	assert_int_equal(sm_vsock_connect(v->vs, 77, &s), 0);
+	assert_int_equal(sm_vsock_connect(v->vs, 77, &s, &port), 0);
 	vg_spin(v);
 	vg_op(v, SM_VSOCK_OP_RST, 77, gets(v, SM_VSOCK_OP_REQUEST).src_port);
 	ended_once(&e, -ECONNREFUSED);
+	assert_int_equal(sm_vsock_abort(v->vs, port), -ENOENT);
 	close(p[1]);
+}
+
+static void test_connect_without_answer(void **state)
+{
+	struct vg *v = *state;
+	struct ended e = { 0, 1 };
+	struct sm_vsock_stream s = { -1, -1, on_done, &e };
+	uint32_t port;
+
+	vg_give_rx(v, RING);
+	assert_int_equal(sm_vsock_connect(v->vs, 77, &s, &port), 0);
+	vg_spin(v);
+	gets(v, SM_VSOCK_OP_REQUEST);
+	assert_int_equal(sm_vsock_abort(v->vs, port), 0);
+	vg_spin(v);
+	gets(v, SM_VSOCK_OP_RST);
+	vg_op(v, SM_VSOCK_OP_RESPONSE, 77, port); /* too late */
+	gets(v, SM_VSOCK_OP_RST);
+	assert_int_equal(e.times, 0);
 }
 
 static void test_reset_ends_all(void **state)
@@ -992,6 +1015,7 @@ int main(void)
 		TEST(test_listen),
 		TEST(test_connect),
 		TEST(test_connect_refused),
+		TEST(test_connect_without_answer),
 		TEST(test_reset_ends_all),
 		TEST(test_callback_aborts_others),
 		TEST(test_config_space),
