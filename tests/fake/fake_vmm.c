@@ -33,7 +33,7 @@
 struct proc {
 	char *exec_id;
 	pid_t pid;
-	int go;			/* closed at Start */
+	int go;			/* a byte at Start */
 	int result;		/* errno of a failed exec comes here */
 	struct sm_rpc *owner;
 	struct sm_rpc_call *waiter;
@@ -107,8 +107,8 @@ static void child(const AGENT(Process) *p, const int fd[3], int go, int result, 
 		dup2(fd[i], i);
 	if (terminal)
 		ioctl(0, TIOCSCTTY, 0);
-	while (read(go, &byte, 1) < 0 && errno == EINTR)
-		;
+	if (sm_read_full(go, &byte, 1) < 0)
+		_exit(0);	/* the fake is gone */
 	for (size_t i = 0; i < p->n_env; i++)
 		if (strncmp(p->env[i], "PATH=", 5) != 0)
 			putenv(p->env[i]);
@@ -162,6 +162,7 @@ static bool let_go(struct proc *p, struct sm_rpc_call *call)
 {
 	int r;
 
+	sm_write_full(p->go, "g", 1);
 	sm_close(&p->go);
 	if (sm_read_full(p->result, &r, sizeof(r)) < 0) {
 		sm_close(&p->result);
