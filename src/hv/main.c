@@ -22,6 +22,7 @@
 #include "fs/fs.h"
 #include "hv/console.h"
 #include "hv/hv.h"
+#include "hv/kvm/probe.h"
 #include "hv/sandbox.h"
 #include "vsock/vsock.h"
 
@@ -32,7 +33,7 @@
 struct options {
 	const char *id, *state_dir, *hypervisor, *kernel, *initrd, *cmdline, *qemu;
 	int control_fd, listen_fd, vcpus, memory;
-	bool debug, version, help;
+	bool debug, probe, version, help;
 };
 
 struct vmm {
@@ -66,6 +67,7 @@ static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 		{ "vcpus", 0, SM_OPT_INT, &o->vcpus, "N", "virtual CPUs" },
 		{ "memory", 0, SM_OPT_INT, &o->memory, "MIB", "guest memory" },
 		{ "debug", 0, SM_OPT_BOOL, &o->debug, NULL, "debug messages" },
+		{ "probe", 0, SM_OPT_BOOL, &o->probe, NULL, "print whether KVM works here, as JSON" },
 		{ "version", 'v', SM_OPT_BOOL, &o->version, NULL, "print the version" },
 		{ "help", 'h', SM_OPT_BOOL, &o->help, NULL, "print this text" },
 		{ NULL },
@@ -253,6 +255,13 @@ int main(int argc, char **argv)
 		return 0;
 	if (r == 0 && v.o.version) {
 		printf("sm-vmm version %s\n", PACKAGE_VERSION);
+		return 0;
+	}
+	if (r == 0 && v.o.probe) {
+		struct sm_kvm_probe probe;
+
+		sm_kvm_probe(&probe);
+		sm_kvm_probe_print(&probe, stdout);
 		return 0;
 	}
 	if (v.o.debug)
