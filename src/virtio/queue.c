@@ -7,11 +7,11 @@
  *	avail ring  ─────┬──────────────►      pop() takes entries [next_avail, seen_avail) without
  *	    ▲ next_avail                       touching the shared index, then reads it once more
  *
- *	used ring   ─────┬──────────────►      push() publishes one entry, notify() looks at what the
- *	    ▲ signalled_used  ▲ next_used      driver asked for over [signalled_used, next_used)
+ *	used ring   ─────┬──────────────►      push() publishes one entry, notify() looks at what
+ *	    ▲ signalled_used  ▲ next_used      the driver asked of [signalled_used, next_used)
  *
- * The ring addresses are translated once, by start(): the memory table does not change while a queue
- * runs. Descriptors are copied to locals before anything is decided from them.
+ * The ring addresses are translated once, by start(): the memory table does not change while a
+ * queue runs. Descriptors are copied to locals before anything is decided from them.
  */
 #include "config.h"
 
@@ -46,7 +46,7 @@ static struct vring_used *used_of(const struct sm_vq *vq)
 	return vq->used;
 }
 
-/* virtio 1.2, 2.7.10: used_event stands behind the available ring, avail_event behind the used. */
+/* virtio 1.2, 2.7.6 and 2.7.8: used_event ends the available ring, avail_event the used one. */
 static const void *used_event(const struct sm_vq *vq)
 {
 	return &avail_of(vq)->ring[vq->size];
@@ -98,7 +98,8 @@ static int broken(struct sm_vq *vq)
 	return -EPROTO;
 }
 
-/* The number of chains to pop, read from the driver's index only when the known ones are used up. */
+/* The number of chains to pop, read from the driver's index only when the known ones are used
+ * up. */
 static int pending(struct sm_vq *vq)
 {
 	if (vq->next_avail == vq->seen_avail) {
@@ -119,8 +120,8 @@ struct walk {
 	int n, max;		/* iovecs: filled, room */
 };
 
-/* Descriptor i, in this machine's byte order; false when it is not in the table or the chain is longer
- * than the queue, which is also what stops a loop. */
+/* Descriptor i, in this machine's byte order; false when it is not in the table or the chain is
+ * longer than the queue, which is also what stops a loop. */
 static bool fetch(struct walk *w, uint32_t i, struct vring_desc *d)
 {
 	if (i >= w->entries || !w->left--)
@@ -133,8 +134,8 @@ static bool fetch(struct walk *w, uint32_t i, struct vring_desc *d)
 	return true;
 }
 
-/* virtio 1.2, 2.7.5.3.1: no table inside a table, INDIRECT excludes NEXT, and since a chain is never
- * longer than the queue, no table needs to be longer than the longest queue. */
+/* virtio 1.2, 2.7.5.3.1: no table inside a table, INDIRECT excludes NEXT, and since a chain is
+ * never longer than the queue, no table needs to be longer than the longest queue. */
 static bool enter_indirect(const struct sm_vq *vq, struct walk *w, const struct vring_desc *d)
 {
 	if (!vq->indirect || w->in_indirect || (d->flags & VRING_DESC_F_NEXT) || !d->len ||
@@ -251,7 +252,7 @@ void sm_vq_notify(struct sm_vq *vq)
 {
 	if (!vq->started || (vq->signalled_valid && vq->signalled_used == vq->next_used))
 		return;
-	/* The driver must see idx before we look whether it waits for it (2.7.10.1). */
+	/* The driver must see idx before we look whether it waits for it (2.7.7). */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (wants_signal(vq) && vq->call_fd >= 0)
 		eventfd_write(vq->call_fd, 1);

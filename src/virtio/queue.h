@@ -46,8 +46,8 @@ struct sm_vq {
 	bool signalled_valid, started, broken;
 };
 
-/* A popped chain: first nout device-readable buffers, then nin device-writable ones. iov points into
- * guest memory: the guest can change the bytes at any time, so copy before checking. */
+/* A popped chain: first nout device-readable buffers, then nin device-writable ones. iov points
+ * into guest memory: the guest can change the bytes at any time, so copy before checking. */
 struct sm_chain {
 	uint16_t head;
 	uint16_t nout, nin;
@@ -69,14 +69,15 @@ int sm_vq_pop(struct sm_vq *vq, struct sm_chain *chain, struct iovec *iov, int m
 /* The device found a violation by itself, such as a buffer that is too small: as if pop had. */
 void sm_vq_break(struct sm_vq *vq);
 
-/* Puts the last popped chain back, to be popped again; called n times, the last n, none of which may
- * have been pushed. By the thread that popped. */
+/* Puts the last popped chain back, to be popped again; called n times, the last n, none of which
+ * may have been pushed. By the thread that popped. */
 void sm_vq_unpop(struct sm_vq *vq);
 
 /* Gives a chain back with the number of bytes written to its in buffers. */
 void sm_vq_push(struct sm_vq *vq, uint16_t head, uint32_t written);
 
-/* Signals call_fd if the driver wants to know of the pushes since the last call. Call once a batch. */
+/* Signals call_fd if the driver wants to know of the pushes since the last call. Call once a
+ * batch. */
 void sm_vq_notify(struct sm_vq *vq);
 
 /* Asks the driver (not) to kick. After enabling, true means that a chain came in between: go on

@@ -2,23 +2,24 @@
 /*
  * The back end of a vhost-user connection.
  *
- *	socket ──► receive: header, payload, descriptors ──► row of the table: sizes and counts checked
+ *	socket ──► receive: header, payload, descriptors ──► row of the table: sizes, counts
  *	                                                          │
  *	       ◄── reply, or an acknowledgement if wanted ◄── handler: 0 or -errno
  *
- * A ring goes through the states of the protocol ("Ring states"), of which we keep what is needed to
- * decide whether it runs:
+ * A ring goes through the states of the protocol ("Ring states"), of which we keep what is needed
+ * to decide whether it runs:
  *
  *	runs = memory ∧ num ∧ addr ∧ kick ∧ enabled
  *
  * SET_VRING_KICK starts a ring, GET_VRING_BASE stops it and takes the kick away again, and
- * SET_VRING_ENABLE switches it where VHOST_USER_F_PROTOCOL_FEATURES was negotiated (without it every
- * ring is enabled). Each change that a running ring must not see (memory table, kick) stops all that
- * run, applies the change and starts them again where they were.
+ * SET_VRING_ENABLE switches it where VHOST_USER_F_PROTOCOL_FEATURES was negotiated (without it
+ * every ring is enabled). Each change that a running ring must not see (memory table, kick) stops
+ * all that run, applies the change and starts them again where they were.
  *
- * The protocol has no message for a reset of the device by its driver: the front end stops the rings
- * and later starts them at index 0. A pause of the machine looks the same up to the index. So a ring
- * that is to start elsewhere than where it stopped means that the device was reset in between.
+ * The protocol has no message for a reset of the device by its driver: the front end stops the
+ * rings and later starts them at index 0. A pause of the machine looks the same up to the index. So
+ * a ring that is to start elsewhere than where it stopped means that the device was reset in
+ * between.
  *
  * A message that makes no sense is answered with an error where the front end asked for an answer;
  * otherwise, and for each one whose shape is wrong, the connection ends.
@@ -177,8 +178,8 @@ static uint64_t offered_features(const struct sm_vhost_user *vu)
 	       1ull << SM_VHU_F_PROTOCOL_FEATURES;
 }
 
-/* The front end for virtio-fs makes the configuration space itself (the tag is an argument of its own)
- * and complains about a back end that offers to. */
+/* The front end for virtio-fs makes the configuration space itself (the tag is an argument of its
+ * own) and complains about a back end that offers to. */
 static bool serves_config(const struct sm_vhost_user *vu)
 {
 	return vu->dev->ops->config_size && vu->dev->ops->id != VIRTIO_ID_FS;
@@ -241,7 +242,8 @@ static int set_owner(struct sm_vhost_user *vu, struct msg *m)
 	return 0;
 }
 
-/* "No longer used": some back ends took it for a request to disable all rings, which is what is safe. */
+/* "No longer used": some back ends took it for a request to disable all rings, which is what is
+ * safe. */
 static int reset_owner(struct sm_vhost_user *vu, struct msg *m)
 {
 	stop_rings(vu);

@@ -4,18 +4,18 @@
  *
  *	kick of tx ───┐
  *	kick of rx ───┤            ┌─ receive: tx chains → flow → sink (sendmsg from guest memory)
- *	descriptor ───┼──► turn ───┼─ pump: ready streams, in turn → rx chains (readv to guest memory)
+ *	descriptor ───┼──► turn ───┼─ pump: ready streams, in turn → rx chains (readv into it)
  *	call from ────┘            ├─ notify: one interrupt for each queue
  *	the host (work_fd)         └─ reap: done() and drained() callbacks, streams freed
  *
- * A turn handles a bounded number of bytes and asks for another one if there is more. Public calls and
- * callbacks never run a turn, they touch() a stream (which puts it in the lists it belongs to) and
- * wake() the device, so nothing here is entered twice.
+ * A turn handles a bounded number of bytes and asks for another one if there is more. Public calls
+ * and callbacks never run a turn, they touch() a stream (which puts it in the lists it belongs to)
+ * and wake() the device, so nothing here is entered twice.
  *
- * Towards the guest nothing is queued: what is to be sent is state in the flows, and source bytes stay
- * in their descriptors until the guest gives buffers and credit. The one queue is the ring of refusals
- * (RST for packets that belong to no stream); while it is full the tx queue is not served (virtio 1.2,
- * 5.10.6.1.1, allows that once the extra resources are used up).
+ * Towards the guest nothing is queued: what is to be sent is state in the flows, and source bytes
+ * stay in their descriptors until the guest gives buffers and credit. The one queue is the ring of
+ * refusals (RST for packets that belong to no stream); while it is full the tx queue is not served
+ * (virtio 1.2, 5.10.6.1, allows that once the extra resources are used up).
  *
  * One readv fills several rx chains: their payload parts stand in one iovec, and the headers are
  * written when it is known how far it came; chains not reached are put back.
@@ -105,7 +105,8 @@ void sm_vsock_touch(struct sm_stream *s)
 	}
 }
 
-/* Callbacks may make, abort and drain streams: those touch lists, but only here are streams freed. */
+/* Callbacks may make, abort and drain streams: those touch lists, but only here are streams
+ * freed. */
 static void reap(struct sm_vsock *vs)
 {
 	struct sm_stream *s;
@@ -265,8 +266,8 @@ static bool receive(struct sm_vsock *vs)
 
 /* ---- to the guest ---- */
 
-/* The next rx buffer into c, with storage at iovs[used]: false if there is none, and then a kick will
- * come with the next one. */
+/* The next rx buffer into c, with storage at iovs[used]: false if there is none, and then a kick
+ * will come with the next one. */
 static bool pop_rx(struct sm_vsock *vs, struct sm_chain *c, int used)
 {
 	struct sm_vq *rx = queue(vs, RX);
@@ -343,7 +344,8 @@ static int gather(struct sm_vsock *vs, uint32_t room, uint32_t *chains)
 	int used = 0, n = 0;
 
 	*chains = 0;
-	while (room && *chains < SM_VSOCK_CHAINS_MAX && used + SM_CHAIN_IOV_MAX <= SM_VSOCK_IOVS_MAX) {
+	while (room && *chains < SM_VSOCK_CHAINS_MAX &&
+	       used + SM_CHAIN_IOV_MAX <= SM_VSOCK_IOVS_MAX) {
 		struct sm_chain *c = &vs->chains[*chains];
 		uint32_t part;
 		int r;

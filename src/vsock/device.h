@@ -41,7 +41,7 @@ struct sm_vsock {
 	uint32_t nstreams, naccepted;
 	uint32_t next_port;
 
-	struct sm_stream_queue ready;	/* something for the guest: control packets or source bytes */
+	struct sm_stream_queue ready;	/* something for the guest: control or data */
 	struct sm_stream_queue due;	/* callbacks to run, perhaps to be freed */
 	struct sm_vsock_hdr refusals[SM_VSOCK_REFUSALS_MAX];	/* ring of RSTs without a stream */
 	uint32_t refusal_at, nrefusals;

@@ -3,8 +3,8 @@
  * See flow.h for the states. Credit (virtio 1.2, 5.10.6.3), as both sides count it:
  *
  *	in:	SM_VSOCK_BUF ─┬─ in_cnt - fwd_cnt	bytes that we hold
- *	                      └─ in_cnt - fwd_told	bytes that the guest thinks we hold; an update
- *	                         			goes out when that is more than half
+ *	                      └─ in_cnt - fwd_told	bytes that the guest thinks we hold;
+ *	                         			past half of it an update goes out
  *	out:	guest_alloc - (out_cnt - guest_fwd)	what we may send
  *
  * All counters wrap at 2^32; differences are what counts.
@@ -102,8 +102,8 @@ void sm_flow_forwarded(struct sm_flow *f, uint32_t n)
 	consider_update(f);
 }
 
-/* What the guest must hear of: an end that it already knows from its own side is left out until both
- * ways have ended, because only SHUTDOWN of both makes it answer with RST. */
+/* What the guest must hear of: an end that it already knows from its own side is left out until
+ * both ways have ended, because only SHUTDOWN of both makes it answer with RST. */
 static uint8_t to_tell(const struct sm_flow *f)
 {
 	uint8_t tell = 0;

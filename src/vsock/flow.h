@@ -22,8 +22,8 @@
 enum sm_flow_state {
 	SM_FLOW_WAITING,	/* for the guest to connect. Nothing is sent. Takes: REQUEST */
 	SM_FLOW_CONNECTING,	/* REQUEST is sent or will be. Takes: RESPONSE, RST */
-	SM_FLOW_OPEN,		/* data both ways until each is ended. Takes: RW while `in` is not ended
-				 * by the guest, SHUTDOWN, RST, credit */
+	SM_FLOW_OPEN,		/* data both ways until each is ended. Takes: RW while the guest has
+				 * not ended `in`, SHUTDOWN, RST, credit */
 	SM_FLOW_CLOSING,	/* we ended both ways and told the guest. Takes what was on its way
 				 * (RW is thrown away) until RST, or SHUTDOWN of both */
 	SM_FLOW_OVER,		/* nothing is taken; at most one RST is still to be sent */
@@ -32,10 +32,11 @@ enum sm_flow_state {
 
 /* What a packet asks of the owner of the descriptors; bits. */
 #define SM_FLOW_OPENED (1u << 0)	/* begin to read the source and to write the sink */
-#define SM_FLOW_DATA (1u << 1)		/* write the payload to the sink, then sm_flow_forwarded() */
-#define SM_FLOW_STOP_SOURCE (1u << 2)	/* the guest reads no more: close it, sm_flow_source_ended() */
-#define SM_FLOW_FINISH_SINK (1u << 3)	/* the guest writes no more: once all is written close it,
-					 * then sm_flow_sink_ended() */
+#define SM_FLOW_DATA (1u << 1)		/* write the payload, then sm_flow_forwarded() */
+#define SM_FLOW_STOP_SOURCE (1u << 2)	/* the guest reads no more: close the source,
+					 * then sm_flow_source_ended() */
+#define SM_FLOW_FINISH_SINK (1u << 3)	/* the guest writes no more: once all is written
+					 * close the sink, then sm_flow_sink_ended() */
 #define SM_FLOW_ENDED (1u << 4)		/* the state is OVER now, see err and sm_flow_complete() */
 
 struct sm_flow {

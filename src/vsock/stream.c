@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Descriptors of a stream. They may be shared with other processes, so O_NONBLOCK is never set on what
- * we were given; each kind of file has its own way to be non-blocking:
+ * Descriptors of a stream. They may be shared with other processes, so O_NONBLOCK is never set on
+ * what we were given; each kind of file has its own way to be non-blocking:
  *
  *	pipe, FIFO, tty		opened anew through /proc/self/fd, with O_NONBLOCK
  *	socket			MSG_DONTWAIT with each call
- *	pty master		as it is, if it is non-blocking already (opening it anew makes another pty)
+ *	pty master		as it is, if non-blocking already (opening it makes another pty)
  *	file, other device	as it is
  *
- * They are watched edge-triggered: an end is ready from its event until EAGAIN, so neither a full ring
- * nor missing credit needs a system call to pause it. What epoll refuses (files) is always ready.
+ * They are watched edge-triggered: an end is ready from its event until EAGAIN, so neither a full
+ * ring nor missing credit needs a system call to pause it. What epoll refuses (files) is always
+ * ready.
  */
 #include "config.h"
 

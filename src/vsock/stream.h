@@ -53,8 +53,8 @@ struct sm_stream {
 	TAILQ_ENTRY(sm_stream) ready, due;
 };
 
-/* A stream of these descriptors (-1: none; the same number twice: both). They are its own from 0 on,
- * and stay the caller's on -errno: -EBADF, -EINVAL (blocking, and cannot be opened anew). */
+/* A stream of these descriptors (-1: none; the same number twice: both). They are its own from 0
+ * on, and stay the caller's on -errno: -EBADF, -EINVAL (blocking, and cannot be opened anew). */
 int sm_stream_adopt(struct sm_stream *s, int source, int sink);
 
 /* Starts to watch the descriptors. changed(s) runs after events: an end became ready, what was held
@@ -64,8 +64,8 @@ int sm_stream_watch(struct sm_stream *s, struct sm_loop *loop, sm_stream_changed
 /* One readv from the source: bytes, 0 at its end, -EAGAIN or another -errno. */
 ssize_t sm_stream_read(struct sm_stream *s, const struct iovec *iov, int n);
 
-/* Writes bytes from the guest, iov is used up. What the sink does not take is held: the flow's credit
- * bounds it. A sink that fails is ended. 0, or -ENOMEM: nothing can be held. */
+/* Writes bytes from the guest, iov is used up. What the sink does not take is held: the flow's
+ * credit bounds it. A sink that fails is ended. 0, or -ENOMEM: nothing can be held. */
 int sm_stream_write(struct sm_stream *s, struct iovec *iov, int n);
 
 /* After the guest ended its way: ends the sink if nothing is held. */

@@ -12,21 +12,21 @@
  * virtio-vsock (virtio 1.2, 5.10): streams between the guest and file descriptors of this process.
  * The device owns every descriptor given to it and runs wholly on the loop's thread.
  *
- * A stream has a source (bytes for the guest) and a sink (bytes from the guest), either of which may
- * be absent. Descriptors can be pipes, sockets, ttys, character devices or regular files; they need
- * not be non-blocking and their flags are never changed, since the open file description may be
- * shared with other processes: pipes and ttys are opened anew through /proc/self/fd, sockets use
- * MSG_DONTWAIT, files are read and written as they are. Two of them cannot be served without blocking
- * and are refused with -EINVAL: a pty master, and a pipe or tty that cannot be opened anew (no /proc,
- * no permission), unless they are non-blocking already.
+ * A stream has a source (bytes for the guest) and a sink (bytes from the guest), either of which
+ * may be absent. Descriptors can be pipes, sockets, ttys, character devices or regular files; they
+ * need not be non-blocking and their flags are never changed, since the open file description may
+ * be shared with other processes: pipes and ttys are opened anew through /proc/self/fd, sockets use
+ * MSG_DONTWAIT, files are read and written as they are. Two of them cannot be served without
+ * blocking and are refused with -EINVAL: a pty master, and a pipe or tty that cannot be opened anew
+ * (no /proc, no permission), unless they are non-blocking already.
  *
  *	source at EOF    → SHUTDOWN(sender sends no more) to the guest; the other way goes on
  *	sink failed      → SHUTDOWN(sender receives no more): the guest's writer gets EPIPE
  *	guest SHUTDOWN   → shutdown(2) or close of the sink once everything is written
  *	both ways ended  → RST exchanged, done()
  *
- * Credit: a stream buffers at most SM_VSOCK_BUF bytes towards a sink that does not drain; the guest's
- * writer stops there and nothing else does.
+ * Credit: a stream buffers at most SM_VSOCK_BUF bytes towards a sink that does not drain; the
+ * guest's writer stops there and nothing else does.
  */
 #define SM_VSOCK_BUF (256u << 10)
 #define SM_VSOCK_HOST_CID 2u
@@ -53,25 +53,26 @@ void sm_vsock_counters(const struct sm_vsock *vs, struct sm_vsock_counters *out)
 typedef void sm_vsock_done_fn(void *arg, int err);
 
 struct sm_vsock_stream {
-	int source;			/* fd read for the guest, -1: none, the guest sees EOF at once */
-	int sink;			/* fd written for the guest, -1: none, the guest's bytes are refused */
-	sm_vsock_done_fn *done;		/* may be NULL; runs exactly once, after both fds are closed */
+	int source;			/* read for the guest; -1: none, it sees EOF at once */
+	int sink;			/* written for the guest; -1: none, its bytes are refused */
+	sm_vsock_done_fn *done;		/* may be NULL; runs once, after both are closed */
 	void *arg;
 };
 /* A socket that is both source and sink is given as the same number twice. */
 
-/* Waits for the guest to connect to host port `port` and joins that stream to the descriptors. Once:
- * a second connect is refused. 0, -EADDRINUSE, -ENOSPC (too many), -ENOMEM, -EBADF, -EINVAL (see
- * above); on an error the descriptors stay the caller's. */
+/* Waits for the guest to connect to host port `port` and joins that stream to the descriptors.
+ * Once: a second connect is refused. 0, -EADDRINUSE, -ENOSPC (too many), -ENOMEM, -EBADF, -EINVAL
+ * (see above); on an error the descriptors stay the caller's. */
 int sm_vsock_expect(struct sm_vsock *vs, uint32_t port, const struct sm_vsock_stream *s);
 
 /* Gives up an expectation, or ends the stream that it has become: the guest sees a reset, the
- * descriptors are closed, neither done() nor drained() runs. -ENOENT if there is neither (any more). */
+ * descriptors are closed, neither done() nor drained() runs. -ENOENT if there is neither (any
+ * more). */
 int sm_vsock_abort(struct sm_vsock *vs, uint32_t port);
 
-/* Runs fn(arg) as soon as every byte that the guest has sent so far on the stream of host port `port`
- * is written to its sink, or the stream has ended: possibly before this returns. One at a time for each
- * stream (-EBUSY). -ENOENT if there is no such stream (any more): fn does not run. */
+/* Runs fn(arg) as soon as every byte that the guest has sent so far on the stream of host port
+ * `port` is written to its sink, or the stream has ended: possibly before this returns. One at a
+ * time for each stream (-EBUSY). -ENOENT if there is no such stream (any more): fn does not run. */
 typedef void sm_vsock_drained_fn(void *arg);
 int sm_vsock_drain(struct sm_vsock *vs, uint32_t port, sm_vsock_drained_fn *fn, void *arg);
 
@@ -83,8 +84,8 @@ uint32_t sm_vsock_port(struct sm_vsock *vs);
 typedef void sm_vsock_accept_fn(void *arg, int fd);
 int sm_vsock_listen(struct sm_vsock *vs, uint32_t port, sm_vsock_accept_fn *fn, void *arg);
 
-/* Connects to a listener in the guest, from a fresh host port which *port tells (NULL allowed) and by
- * which the stream can be aborted and drained: a guest need not ever answer. done() also tells a
+/* Connects to a listener in the guest, from a fresh host port which *port tells (NULL allowed) and
+ * by which the stream can be aborted and drained: a guest need not ever answer. done() also tells a
  * refusal. 0, or -errno as sm_vsock_expect(). */
 int sm_vsock_connect(struct sm_vsock *vs, uint32_t guest_port, const struct sm_vsock_stream *s,
 		     uint32_t *port);

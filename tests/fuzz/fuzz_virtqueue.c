@@ -86,7 +86,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check(sm_gmem_add(&gm, GPA + HALF, HALF, mem + HALF) == 0);
 	check(sm_gmem_add(&gm, GPA, HALF, mem) == 0);
 	if (sm_vq_start(&vq, data[1]) == 0) {
-		for (int i = 0; i < CHAINS_MAX && sm_vq_pop(&vq, &c, iov, SM_CHAIN_IOV_MAX) > 0; i++) {
+		for (int i = 0; i < CHAINS_MAX; i++) {
+			if (sm_vq_pop(&vq, &c, iov, SM_CHAIN_IOV_MAX) <= 0)
+				break;
 			check_chain(&c, mem);
 			use_chain(&c);
 			sm_vq_push(&vq, c.head, c.in_len);

@@ -3,9 +3,9 @@
 #define TESTS_UNIT_FAKEDRV_H
 
 /*
- * A virtio driver for tests and fuzzers: a piece of plain memory that plays the guest's, an allocator
- * over it that never frees, and the driver's side of split rings. It does what a good driver does;
- * a test that wants a bad one writes to desc[], avail and used itself.
+ * A virtio driver for tests and fuzzers: a piece of plain memory that plays the guest's, an
+ * allocator over it that never frees, and the driver's side of split rings. It does what a good
+ * driver does; a test that wants a bad one writes to desc[], avail and used itself.
  *
  *	struct fake_guest g;
  *	struct fake_ring r;

@@ -197,7 +197,8 @@ static void test_socket_both_ways(void **state)
 	vg_data(v, GP, HP, "ab", 2);
 	assert_int_equal(recv(sv[1], c, sizeof(c), MSG_DONTWAIT), 2);
 	vg_shutdown(v, GP, HP, SM_VSOCK_SHUT_SEND);
-	assert_int_equal(recv(sv[1], c, sizeof(c), MSG_DONTWAIT), 0); /* the half close came through */
+	/* The half close came through. */
+	assert_int_equal(recv(sv[1], c, sizeof(c), MSG_DONTWAIT), 0);
 	assert_int_equal(send(sv[1], "cd", 2, 0), 2);
 	vg_spin(v);
 	gets_data(v, (const uint8_t *)"cd", 2);
@@ -581,8 +582,8 @@ static void test_second_connect_is_refused(void **state)
 	close(p[1]);
 }
 
-/* While the guest gives no rx buffers, refusals pile up to a bound, then tx stands still; nothing is lost
- * and nothing hangs once buffers come. */
+/* While the guest gives no rx buffers, refusals pile up to a bound, then tx stands still; nothing
+ * is lost and nothing hangs once buffers come. */
 static void test_storm_without_rx_buffers(void **state)
 {
 	struct vg *v = *state;
