@@ -13,14 +13,26 @@
 
 #include "vsock/flow.h"
 
+#include <assert.h>
 #include <errno.h>
 
 #include "vsock/vsock.h"
 
 #define PENDING(op) (1u << SM_VSOCK_OP_##op)
 
+/* The edges of the picture in flow.h. */
+static const uint8_t edges[] = {
+	[SM_FLOW_WAITING] = 1u << SM_FLOW_OPEN | 1u << SM_FLOW_OVER,
+	[SM_FLOW_CONNECTING] = 1u << SM_FLOW_OPEN | 1u << SM_FLOW_OVER,
+	[SM_FLOW_OPEN] = 1u << SM_FLOW_CLOSING | 1u << SM_FLOW_OVER,
+	[SM_FLOW_CLOSING] = 1u << SM_FLOW_CLOSING | 1u << SM_FLOW_OVER,
+	[SM_FLOW_OVER] = 0,
+};
+static_assert(sizeof(edges) == SM_FLOW_STATE_NUM, "a row for each state");
+
 static void enter(struct sm_flow *f, enum sm_flow_state state)
 {
+	assert(edges[f->state] & 1u << state); /* nothing that comes from the guest decides this */
 	f->state = state;
 }
 
