@@ -283,6 +283,27 @@ static const char *join_parameters(struct sm_container *c)
 	return text;
 }
 
+/* Said in words of our own: callers take errno's for the container's program. */
+static int check_parts(const struct sm_launch_config *l, struct sm_err *err)
+{
+	const struct {
+		const char *what, *path;
+		int mode;
+	} parts[] = {
+		{ "sm-vmm", l->settings->vmm, X_OK },
+		{ "guest kernel", l->kernel, R_OK },
+		{ "initramfs", l->initrd, R_OK },
+	};
+
+	for (size_t i = 0; i < SM_ARRAY_SIZE(parts); i++)
+		if (access(parts[i].path, parts[i].mode) < 0)
+			return sm_err_set(err, -ENOENT,
+					  "%s %s is missing or cannot be used: run \"" SM_RUNTIME_NAME
+					  " doctor\" for help",
+					  parts[i].what, parts[i].path);
+	return 0;
+}
+
 static int launch(struct sm_container *c, const struct sm_vm_size *size, struct sm_err *err)
 {
 	const struct sm_vm_kernel *k = c->config->vm ? c->config->vm->kernel : NULL;
@@ -297,6 +318,10 @@ static int launch(struct sm_container *c, const struct sm_vm_size *size, struct 
 		.debug = c->rt->debug,
 	};
 
+	int r = check_parts(&l, err);
+
+	if (r < 0)
+		return r;
 	l.netns = sm_config_netns(c->config, &l.netns_path);
 	return sm_launch_start(&l, &c->store, c->state, &c->cgroups, &c->launch, err);
 }

@@ -196,6 +196,10 @@ static int send_request(struct sm_session *s, const char *method, const Protobuf
 			  sm_rpc_send(s->rpc, SM_VMM_SERVICE, method, req, fds, nfds, out, on_answer, s);
 
 	s->answered = false;
+	if (r == -EPIPE)	/* it went, and the loop has not seen it yet */
+		r = -ECONNRESET;
+	if (r == -ECONNRESET)
+		return sm_err_set(err, r, "the connection to sm-vmm was lost");
 	return r < 0 ? sm_err_sys(err, r, "sm-vmm: %s", method) : 0;
 }
 
