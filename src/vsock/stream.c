@@ -3,10 +3,10 @@
  * Descriptors of a stream. They may be shared with other processes, so O_NONBLOCK is never set on
  * what we were given; each kind of file has its own way to be non-blocking:
  *
- *	pipe, FIFO, tty		opened anew through /proc/self/fd, with O_NONBLOCK
+ *	pipe, FIFO, tty, device	opened anew through /proc/self/fd, with O_NONBLOCK
  *	socket			MSG_DONTWAIT with each call
  *	pty master		as it is, if non-blocking already (opening it makes another pty)
- *	file, other device	as it is
+ *	file			as it is
  *
  * They are watched edge-triggered: an end is ready from its event until EAGAIN, so neither a full
  * ring nor missing credit needs a system call to pause it. What epoll refuses (files) is always
@@ -50,19 +50,20 @@ static int prepare(int fd, int mode, bool *socket)
 {
 	unsigned int pty;
 	struct stat st;
-	int flags;
+	int flags, fresh;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	*socket = S_ISSOCK(st.st_mode);
-	if (S_ISFIFO(st.st_mode))
-		return reopen(fd, mode);
-	if (!S_ISCHR(st.st_mode) || !isatty(fd))
+	if (!S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode))
 		return fd;
-	if (ioctl(fd, TIOCGPTN, &pty) < 0)
-		return reopen(fd, mode);
-	flags = fcntl(fd, F_GETFL);
-	return flags & O_NONBLOCK ? fd : -EINVAL;
+	if (S_ISCHR(st.st_mode) && ioctl(fd, TIOCGPTN, &pty) == 0) {
+		flags = fcntl(fd, F_GETFL);
+		return flags & O_NONBLOCK ? fd : -EINVAL;
+	}
+	fresh = reopen(fd, mode);
+	/* /dev/null and its like never block. */
+	return fresh < 0 && S_ISCHR(st.st_mode) && !isatty(fd) ? fd : fresh;
 }
 
 static void drop(int fd, int given)
@@ -196,8 +197,10 @@ ssize_t sm_stream_read(struct sm_stream *s, const struct iovec *iov, int n)
 	while (r < 0 && errno == EINTR);
 	if (r >= 0)
 		return r;
-	if (errno == EAGAIN && !s->source.always)
+	if (errno == EAGAIN) {
 		s->source.ready = false;
+		return s->source.always ? -EIO : -EAGAIN; /* no event would ever end that */
+	}
 	/* A tty whose other side hung up has no end of file but this. */
 	return errno == EIO ? 0 : -errno;
 }

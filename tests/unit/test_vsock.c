@@ -250,6 +250,31 @@ static void test_files(void **state)
 	close(keep);
 }
 
+static void test_devices(void **state)
+{
+	struct vg *v = *state;
+	struct sm_vsock_counters c;
+	struct ended e;
+
+	expect(v, HP, open("/dev/null", O_RDONLY), open("/dev/null", O_WRONLY), &e);
+	connect_to(v, HP);
+	assert_int_equal(gets(v, SM_VSOCK_OP_SHUTDOWN).flags, SM_VSOCK_SHUT_SEND);
+	vg_data(v, GP, HP, "into the void", 13);
+	sm_vsock_counters(v->vs, &c);
+	assert_int_equal(c.tx_bytes, 13);
+	vg_shutdown(v, GP, HP, SM_VSOCK_SHUT_BOTH);
+	ended_once(&e, 0);
+	gets(v, SM_VSOCK_OP_RST);
+	expect(v, HP, -1, open("/dev/full", O_WRONLY), &e);
+	vg_op(v, SM_VSOCK_OP_REQUEST, GP, HP);
+	gets(v, SM_VSOCK_OP_RESPONSE);
+	gets(v, SM_VSOCK_OP_SHUTDOWN);
+	vg_data(v, GP, HP, "x", 1); /* ENOSPC: the sink has failed */
+	assert_int_equal(gets(v, SM_VSOCK_OP_SHUTDOWN).flags, SM_VSOCK_SHUT_BOTH);
+	vg_op(v, SM_VSOCK_OP_RST, GP, HP);
+	ended_once(&e, 0);
+}
+
 static void test_tty(void **state)
 {
 	struct vg *v = *state;
@@ -991,6 +1016,7 @@ int main(void)
 		TEST(test_socket_both_ways),
 		TEST(test_guest_reads_no_more),
 		TEST(test_files),
+		TEST(test_devices),
 		TEST(test_tty),
 		TEST(test_descriptors_that_would_block),
 		TEST(test_flags_of_pipe_are_kept),
