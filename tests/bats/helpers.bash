@@ -70,6 +70,12 @@ eventually() {
 	done
 }
 
+# Waits for a background job and sets $status: bats' `run` would wait in a subshell, for nobody's child.
+wait_status() {
+	status=0
+	wait "$1" || status=$?
+}
+
 is_stopped() { [ "$(status_of "$1")" = stopped ]; }
 wait_gone() { eventually is_stopped "$1"; }
 

@@ -44,7 +44,7 @@ load helpers
 	args sh -c 'echo ready; exec sleep 1000'
 	start_foreground
 	sm kill "$ID" KILL
-	run wait "$runner"
+	wait_status "$runner"
 	[ "$status" -eq 137 ]
 	config '.linux.namespaces |= map(select(.type != "pid"))'
 	args sh -c 'kill -TERM $$; sleep 1000'
@@ -66,7 +66,7 @@ start_foreground() {
 	start_foreground
 	[ "$line" = ready ]
 	kill -TERM "$runner"
-	run wait "$runner"
+	wait_status "$runner"
 	[ "$status" -eq 7 ]
 }
 
@@ -155,18 +155,18 @@ start_foreground() {
 }
 
 @test "an exec ends with the container" {
-	args sh -c 'sleep 1000'
+	args sleep 999
 	sm run -d -b "$BUNDLE" "$ID" < /dev/null
 	sm exec "$ID" sleep 1000 < /dev/null 3>&- &
 	pid=$!
 	eventually runsm_sees_sleep "$ID"
 	sm kill "$ID" KILL
-	run wait "$pid"
+	wait_status "$pid"
 	[ "$status" -eq 137 ] || [ "$status" -eq 255 ]
 	wait_gone "$ID"
 }
 
-runsm_sees_sleep() { sm exec "$1" pgrep -f 'sleep 1000' < /dev/null > /dev/null; }
+runsm_sees_sleep() { sm exec "$1" ps < /dev/null | grep -q ' sleep 1000$'; }
 
 @test "environment, working directory, user, hostname, umask" {
 	args sh -c 'echo $X-$HOME; pwd; id -u; id -g; id -G; hostname; umask'

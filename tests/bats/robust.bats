@@ -51,7 +51,7 @@ load helpers
 	runner=$!
 	read -r line < "$BATS_TEST_TMPDIR/out"
 	pkill -KILL -P "$(pid_of "$ID")"
-	run wait "$runner"
+	wait_status "$runner"
 	[ "$status" -eq 255 ]
 	grep -q 'QEMU was killed by signal 9' "$ROOT/$ID/vmm.log"
 	[ "$(status_of "$ID")" = stopped ]

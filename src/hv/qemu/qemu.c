@@ -135,7 +135,7 @@ static void boot_args(struct args *a, const struct sm_hv_config *c, unsigned lon
 	arg(a, "-chardev");
 	arg(a, "socket,id=con,fd=%d", c->console_fd);
 	arg(a, "-device");
-	arg(a, "virtio-serial-device");
+	arg(a, "virtio-serial-device,max_ports=1");	/* one more port and hvc0 comes late */
 	arg(a, "-device");
 	arg(a, "virtconsole,chardev=con");
 	arg(a, "-kernel");
@@ -145,7 +145,7 @@ static void boot_args(struct args *a, const struct sm_hv_config *c, unsigned lon
 	arg(a, "-append");
 	if (tsc_khz)
 		snprintf(tsc, sizeof(tsc), " tsc_early_khz=%lu", tsc_khz);
-	arg(a, "console=hvc0 quiet panic=-1 noreplace-smp maxcpus=1%s%s%s", tsc,
+	arg(a, "console=hvc0 quiet noreplace-smp maxcpus=1%s%s%s", tsc,
 	    c->cmdline && *c->cmdline ? " " : "", c->cmdline ? c->cmdline : "");
 }
 
