@@ -522,7 +522,7 @@ static int links(void)
 	/* vlan, macvlan and the like exist but want a parent: -EINVAL, where an unknown kind is -EOPNOTSUPP. */
 	static const struct { const char *kind; int expected; } rows[] = {
 		{ "veth", 0 }, { "bridge", 0 }, { "dummy", 0 }, { "vlan", -EINVAL }, { "macvlan", -EINVAL }, { "ipvlan", -EINVAL },
-		{ "vxlan", -EINVAL }, { "ipip", 0 },
+		{ "vxlan", -EINVAL },
 	};
 	size_t i;
 
@@ -668,7 +668,7 @@ static const struct row {
 	{ "script", script },
 	{ "random numbers at once", random_at_once },
 	{ "tun device", tun_device },
-	{ "links: veth, bridge, dummy, vlan, macvlan, ipvlan, vxlan, ipip", links },
+	{ "links: veth, bridge, dummy, vlan, macvlan, ipvlan, vxlan", links },
 	{ "iptables: tables, IPv4 and IPv6", iptables_tables },
 	{ "iptables: matches and targets", iptables_extensions },
 	{ "nftables: table inet", nftables },
