@@ -89,18 +89,18 @@ load helpers
 @test "a terminal: tty, size, ctrl-C, resize" {
 	args sh
 	config '.process.terminal = true | .process.consoleSize = {height: 33, width: 99}'
-	python3 "$BATS_TEST_DIRNAME/tty.py" init "$SM_BUILD_DIR/sm-runtime" "$ROOT" "$BUNDLE" "$ID"
+	python3 "$BATS_TEST_DIRNAME/terminal.py" init "$SM_BUILD_DIR/sm-runtime" "$ROOT" "$BUNDLE" "$ID"
 }
 
 @test "a terminal by exec -t" {
 	args sleep 1000
 	sm run -d -b "$BUNDLE" "$ID" < /dev/null
-	python3 "$BATS_TEST_DIRNAME/tty.py" exec "$SM_BUILD_DIR/sm-runtime" "$ROOT" "$BUNDLE" "$ID"
+	python3 "$BATS_TEST_DIRNAME/terminal.py" exec "$SM_BUILD_DIR/sm-runtime" "$ROOT" "$BUNDLE" "$ID"
 }
 
 @test "a terminal handed over a console socket" {
 	args sh
 	config '.process.terminal = true | .process.consoleSize = {height: 33, width: 99}'
-	python3 "$BATS_TEST_DIRNAME/tty.py" console "$SM_BUILD_DIR/sm-runtime" "$ROOT" "$BUNDLE" "$ID"
+	python3 "$BATS_TEST_DIRNAME/terminal.py" console "$SM_BUILD_DIR/sm-runtime" "$ROOT" "$BUNDLE" "$ID"
 	wait_gone "$ID"
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tty.py MODE RUNTIME ROOT BUNDLE ID: uses a shell on a container's terminal as a person would.
+"""terminal.py MODE RUNTIME ROOT BUNDLE ID: uses a shell on a container's terminal as a person would.
 
 MODE init: foreground run on a pty; exec: exec -t on a pty; console: create with a console socket.
 Exits 0 when every step saw what it must; says what was on the terminal otherwise.
