@@ -30,8 +30,8 @@ bundle() {
 		ln -sf busybox "$dir/rootfs/bin/$applet"
 	done
 	"$runtime" spec --bundle "$dir"
-	jq --args '.process.terminal = false | .process.args = $ARGS.positional | .root.readonly = false' \
-		"$dir/config.json" "$@" > "$dir/config.json.new"
+	jq '.process.terminal = false | .process.args = $ARGS.positional | .root.readonly = false' \
+		"$dir/config.json" --args "$@" > "$dir/config.json.new"
 	mv "$dir/config.json.new" "$dir/config.json"
 }
 
