@@ -65,6 +65,7 @@ struct proc {
 	const process_msg *msg;		/* in SETUP: part of the request in `call` */
 	struct sm_rpc_call *call;	/* create, start or exec, not answered yet */
 	int status;			/* in ENDED */
+	bool flushed;			/* in ENDED: what it wrote is handed over */
 	bool failed;			/* an exec that was answered with an error: nobody knows of it */
 	int killed_as;			/* the signal that a SIGKILL stands for */
 	struct waiter *waiters;
@@ -156,7 +157,7 @@ static void on_stdio(void *arg)
 
 	if (p == p->c->first) {
 		advance(p->c);
-	} else if (p->state == ENDED && sm_stdio_drained(p->io)) {
+	} else if (p->flushed && sm_stdio_drained(p->io)) {
 		sm_stdio_free(p->io);
 		p->io = NULL;
 	}
@@ -722,7 +723,7 @@ void sm_container_wait(struct sm_guest *g, struct sm_rpc_call *call,
 
 	if (!p)
 		return;
-	if (p->state == ENDED && (p != p->c->first || p->c->gone)) {
+	if (p == p->c->first ? p->c->gone : p->flushed) {
 		reply_status(call, p->status);
 		return;
 	}
@@ -837,6 +838,14 @@ void sm_container_delete(struct sm_guest *g, struct sm_rpc_call *call,
 	advance(c);
 }
 
+static void on_flushed(void *arg)
+{
+	struct proc *p = arg;
+
+	p->flushed = true;
+	answer_waiters(p);
+}
+
 static void ended(struct proc *p, int status)
 {
 	struct sm_container *c = p->c;
@@ -858,7 +867,11 @@ static void ended(struct proc *p, int status)
 	p->state = ENDED;
 	if (p != c->first) {
 		c->nended++;
-		answer_waiters(p);
+		/* its streams may live on: what it left running has them */
+		if (p->io)
+			sm_stdio_flush(p->io, on_flushed, p);
+		else
+			on_flushed(p);
 		if (p->io && sm_stdio_drained(p->io))
 			sm_stdio_free(sm_steal_ptr(p->io));
 	}

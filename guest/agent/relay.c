@@ -34,6 +34,9 @@ struct sm_relay {
 	size_t off, len;
 	sm_relay_done_fn *done;
 	void *arg;
+	sm_relay_mark_fn *mark;	/* NULL: none */
+	void *mark_arg;
+	size_t mark_left;	/* by then what was in `from` at the mark has been read for sure */
 	uint8_t buf[BUF_SIZE];
 };
 
@@ -47,11 +50,20 @@ static void close_all(struct sm_relay *r)
 	sm_close(&r->to);
 }
 
+static void reach_mark(struct sm_relay *r)
+{
+	sm_relay_mark_fn *fn = sm_steal_ptr(r->mark);
+
+	if (fn)
+		fn(r->mark_arg);
+}
+
 static void finish(struct sm_relay *r, bool broken)
 {
 	if (!broken && r->to_socket)
 		shutdown(r->to, SHUT_WR);
 	close_all(r);
+	reach_mark(r);
 	r->done(r->arg, broken);
 }
 
@@ -72,6 +84,9 @@ static int push(struct sm_relay *r)
 		return -1;
 	}
 	r->off += (size_t)n;
+	r->mark_left -= (size_t)n < r->mark_left ? (size_t)n : r->mark_left;
+	if (!r->mark_left)
+		reach_mark(r);
 	return 1;
 }
 
@@ -79,8 +94,11 @@ static int pull(struct sm_relay *r)
 {
 	ssize_t n = read(r->from, r->buf, sizeof(r->buf));
 
-	if (n < 0 && would_block(errno))
+	if (n < 0 && would_block(errno)) {
+		if (errno == EAGAIN)
+			reach_mark(r);
 		return 0;
+	}
 	/* an error is an end as well: EIO is how the master of a pty tells that all slaves are closed */
 	if (n <= 0)
 		r->eof = true;
@@ -201,6 +219,8 @@ int sm_relay_new(struct sm_loop *loop, int from, int to, sm_relay_done_fn *done,
 	r->off = r->len = 0;
 	r->done = done;
 	r->arg = arg;
+	r->mark = NULL;
+	r->mark_left = 0;
 	e = sm_set_nonblock(from);
 	if (e == 0)
 		e = sm_set_nonblock(to);
@@ -215,6 +235,14 @@ int sm_relay_new(struct sm_loop *loop, int from, int to, sm_relay_done_fn *done,
 	}
 	*relay = r;
 	return 0;
+}
+
+void sm_relay_mark(struct sm_relay *r, sm_relay_mark_fn *fn, void *arg)
+{
+	r->mark = fn;
+	r->mark_arg = arg;
+	r->mark_left = SM_RELAY_PIPE_MAX + sizeof(r->buf);
+	pump(r);
 }
 
 void sm_relay_free(struct sm_relay *r)

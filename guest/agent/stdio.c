@@ -11,7 +11,6 @@
 #include "guest/agent/tty.h"
 
 enum { IN, OUT, ERR, STREAMS_NUM };
-enum { PIPE_SIZE = 256 << 10 };
 
 struct stream {
 	struct sm_stdio *io;
@@ -27,6 +26,9 @@ struct sm_stdio {
 	int master;
 	sm_stdio_changed_fn *changed;
 	void *arg;
+	unsigned int flushing;		/* streams that are, and one for sm_stdio_flush() itself */
+	sm_stdio_flushed_fn *flushed;
+	void *flushed_arg;
 };
 
 static void end_stream(struct stream *s)
@@ -73,7 +75,7 @@ static int make_pipe(struct sm_stdio *io, int which, int *child)
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
-	fcntl(fds[0], F_SETPIPE_SZ, PIPE_SIZE);
+	fcntl(fds[0], F_SETPIPE_SZ, SM_RELAY_PIPE_MAX);
 	*child = fds[which == IN ? 0 : 1];
 	r = join(io, which, fds[which == IN ? 1 : 0]);
 	if (r < 0)
@@ -151,6 +153,28 @@ int sm_stdio_terminal(struct sm_stdio *io, int master)
 bool sm_stdio_drained(const struct sm_stdio *io)
 {
 	return !io->stream[OUT].open && !io->stream[ERR].open;
+}
+
+static void on_mark(void *arg)
+{
+	struct sm_stdio *io = arg;
+
+	if (--io->flushing == 0)
+		io->flushed(io->flushed_arg);
+}
+
+void sm_stdio_flush(struct sm_stdio *io, sm_stdio_flushed_fn *fn, void *arg)
+{
+	io->flushed = fn;
+	io->flushed_arg = arg;
+	io->flushing = 1;
+	for (int i = OUT; i <= ERR; i++) {
+		if (!io->stream[i].relay)
+			continue;
+		io->flushing++;
+		sm_relay_mark(io->stream[i].relay, on_mark, io);
+	}
+	on_mark(io);
 }
 
 int sm_stdio_resize(struct sm_stdio *io, uint32_t rows, uint32_t cols)

@@ -30,6 +30,11 @@ int sm_stdio_terminal(struct sm_stdio *io, int master);
 /* All output was handed to the host, or nobody takes it. */
 bool sm_stdio_drained(const struct sm_stdio *io);
 
+/* Runs fn(arg) once, when all that the process has written so far is handed over: possibly before this
+ * returns. It must not free io. */
+typedef void sm_stdio_flushed_fn(void *arg);
+void sm_stdio_flush(struct sm_stdio *io, sm_stdio_flushed_fn *fn, void *arg);
+
 /* -ENOTTY without a terminal. */
 int sm_stdio_resize(struct sm_stdio *io, uint32_t rows, uint32_t cols);
 

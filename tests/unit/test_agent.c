@@ -654,6 +654,28 @@ static void test_exec_orphan(void **state)
 	close_stdio(&b);
 }
 
+/* What an exec has written is with the host when its Wait returns, though an orphan keeps the streams. */
+static void test_exec_tail(void **state)
+{
+	enum { SIZE = 100000 };
+	sm_auto_free char *text = malloc(SIZE + 1);
+	struct box b;
+	char id[16];
+
+	start_sleeper(&b, *state);
+	for (int i = 0; i < 30; i++) {
+		snprintf(id, sizeof(id), "x%d", i);
+		process_init(&b, ARGS("sh", "-c", "sleep 1000 & head -c 100000 /dev/zero"));
+		listen_stdio(&b);
+		assert_ok(&b, start_exec(&b, id));
+		accept_stdio(&b);
+		assert_int_equal(wait_for(&b, id), 0);
+		assert_int_equal(recv(b.out.fd, text, SIZE + 1, MSG_DONTWAIT | MSG_PEEK), SIZE);
+		close_stdio(&b);
+	}
+	end_sleeper(&b);
+}
+
 static void test_many_execs(void **state)
 {
 	struct box b;
@@ -799,6 +821,7 @@ int main(void)
 		TEST(test_exec_errors),
 		TEST(test_exec_terminal),
 		TEST(test_exec_orphan),
+		TEST(test_exec_tail),
 		TEST(test_many_execs),
 		TEST(test_signal_created),
 		TEST(test_signal_init),
