@@ -42,7 +42,13 @@ static int write_settings(const struct sm_cgroup *cg, const Supermachine__Agent_
 			return sm_err_sys(err, r, "write \"%s\" to cgroup file %s",
 					  c->cgroup[i]->value, key);
 	}
-	if (!c->n_device_rules)
+	return 0;
+}
+
+int sm_cgroup_guard_devices(const struct sm_cgroup *cg,
+			    const Supermachine__Agent__V1__Container *c, struct sm_err *err)
+{
+	if (!c->n_device_rules || cg->fd < 0)
 		return 0;
 	return sm_devbpf_attach(cg->fd, c->device_rules, c->n_device_rules, err);
 }

@@ -16,9 +16,13 @@ struct sm_cgroup {
 
 #define SM_CGROUP_INIT { (char *)0, -1, -1 }
 
-/* Makes it, writes its settings, attaches the device program. On an error nothing is left. */
+/* Makes it and writes its settings. On an error nothing is left. */
 int sm_cgroup_make(struct sm_cgroup *cg, const char *root,
 		   const Supermachine__Agent__V1__Container *c, struct sm_err *err);
+
+/* Has the kernel ask the device rules, if there are any. */
+int sm_cgroup_guard_devices(const struct sm_cgroup *cg,
+			    const Supermachine__Agent__V1__Container *c, struct sm_err *err);
 
 /* Whether a process is in it or below. */
 bool sm_cgroup_populated(const struct sm_cgroup *cg);

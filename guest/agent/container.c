@@ -580,7 +580,13 @@ static int build(struct sm_container *c, const Supermachine__Agent__V1__CreateCo
 	if (r == 0 && c->cgroup.events >= 0)
 		sm_loop_add(c->g->loop, c->cgroup.events, EPOLLPRI | EPOLLET, on_cgroup, c,
 			    &c->cgroup_io);
-	return r == 0 ? launch(c->first, &ch, req->stdio, err) : r;
+	if (r == 0)
+		r = launch(c->first, &ch, req->stdio, err);
+	if (r < 0)
+		return r;
+	/* the new process is busy with its mounts: what it does not need for them is done meanwhile */
+	sm_vm_raise_loopback(c->g);
+	return sm_cgroup_guard_devices(&c->cgroup, msg, err);
 }
 
 void sm_container_create(struct sm_guest *g, struct sm_rpc_call *call,

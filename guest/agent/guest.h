@@ -19,6 +19,7 @@ struct sm_guest {
 	const char *cgroup_root;	/* NULL: no cgroups */
 	bool vm;			/* PID 1 of a VM, not a test's process */
 	bool settled;			/* the mounts of the VM are there */
+	bool loopback;			/* … and its loopback interface */
 	bool shares;			/* the exports are mounted */
 	uint64_t began_ns;		/* CLOCK_BOOTTIME when main() began */
 	struct sm_rpc *rpc;		/* the connection to the host, NULL: none */

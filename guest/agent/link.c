@@ -2,6 +2,7 @@
 #include "guest/agent/link.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -11,9 +12,9 @@
 
 #include "base/clean.h"
 
-static int connect_to(int domain, int type, const void *addr, socklen_t len)
+static int connect_to(int domain, const void *addr, socklen_t len)
 {
-	sm_auto_close int fd = socket(domain, SOCK_STREAM | SOCK_CLOEXEC | type, 0);
+	sm_auto_close int fd = socket(domain, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return -errno;
@@ -22,7 +23,7 @@ static int connect_to(int domain, int type, const void *addr, socklen_t len)
 	return sm_steal_fd(&fd);
 }
 
-static int connect_unix(const char *path, uint32_t port, int type)
+static int connect_unix(const char *path, uint32_t port)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 	int n;
@@ -33,10 +34,10 @@ static int connect_unix(const char *path, uint32_t port, int type)
 		n = snprintf(sun.sun_path, sizeof(sun.sun_path), "%s_%u", path, port);
 	if (n >= (int)sizeof(sun.sun_path))
 		return -ENAMETOOLONG;
-	return connect_to(AF_UNIX, type, &sun, sizeof(sun));
+	return connect_to(AF_UNIX, &sun, sizeof(sun));
 }
 
-static int connect_port(const struct sm_link *link, uint32_t port, int type)
+int sm_link_connect(const struct sm_link *link, uint32_t port)
 {
 	const struct sockaddr_vm svm = {
 		.svm_family = AF_VSOCK,
@@ -45,16 +46,20 @@ static int connect_port(const struct sm_link *link, uint32_t port, int type)
 	};
 
 	if (link->unix_path)
-		return connect_unix(link->unix_path, port, type);
-	return connect_to(AF_VSOCK, type, &svm, sizeof(svm));
+		return connect_unix(link->unix_path, port);
+	return connect_to(AF_VSOCK, &svm, sizeof(svm));
 }
 
-int sm_link_connect(const struct sm_link *link, uint32_t port)
+int sm_link_wait(int fd)
 {
-	return connect_port(link, port, SOCK_NONBLOCK);
-}
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	socklen_t len = sizeof(int);
+	int err = 0;
 
-int sm_link_connect_wait(const struct sm_link *link, uint32_t port)
-{
-	return connect_port(link, port, 0);
+	while (poll(&p, 1, -1) < 0)
+		if (errno != EINTR)
+			return -errno;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		return -errno;
+	return -err;
 }

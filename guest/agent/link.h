@@ -14,7 +14,7 @@ enum { SM_AGENT_PORT = 1025 };
 /* A non-blocking stream socket, possibly still connecting. */
 int sm_link_connect(const struct sm_link *link, uint32_t port);
 
-/* The same, connected: waits for it. */
-int sm_link_connect_wait(const struct sm_link *link, uint32_t port);
+/* Waits until such a socket is connected: 0 or -errno. */
+int sm_link_wait(int fd);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sm-agent, PID 1 of the VM. Everything on the way to the connection costs boot time: what only
- * containers need waits in vm.c.
+ * sm-agent, PID 1 of the VM. Everything on the way to the first container costs time that somebody waits
+ * for: the VM is set up while the connection to the host is made.
  */
 #include <errno.h>
 #include <signal.h>
@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/io.h"
+#include "base/clean.h"
 #include "base/log.h"
 #include "base/opt.h"
 #include "guest/agent/container.h"
@@ -36,12 +36,18 @@ static void on_closed(void *arg, struct sm_rpc *rpc, int err)
 static void connect_host(void *arg)
 {
 	struct sm_guest *g = arg;
-	int fd = sm_link_connect_wait(&g->link, SM_AGENT_PORT);
+	int fd = sm_link_connect(&g->link, SM_AGENT_PORT);
+	int r = fd;
 
-	if (fd >= 0 &&
-	    sm_rpc_new(g->loop, fd, &sm_guest_service, g, on_closed, g, &g->rpc) == 0)
+	sm_vm_settle(g);
+	if (r >= 0)
+		r = sm_link_wait(fd);
+	if (r == 0)
+		r = sm_rpc_new(g->loop, sm_steal_fd(&fd), &sm_guest_service, g, on_closed, g, &g->rpc);
+	if (r == 0)
 		return;
-	sm_debug("cannot connect to the host: %s", fd < 0 ? strerrordesc_np(-fd) : "memory");
+	sm_close(&fd);
+	sm_debug("cannot connect to the host: %s", strerrordesc_np(-r));
 	if (g->retry)
 		sm_timer_set(g->loop, g->retry, RETRY_NS);
 	else if (sm_timer_add(g->loop, RETRY_NS, connect_host, g, &g->retry) < 0)

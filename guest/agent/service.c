@@ -14,11 +14,6 @@
 /* The host has this long to hang up after Shutdown was answered. */
 #define BYE_NS UINT64_C(200000000)
 
-static void settle(void *arg)
-{
-	sm_vm_settle(arg);
-}
-
 static void hello(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
 {
 	const Supermachine__Agent__V1__HelloRequest *h = (const void *)req;
@@ -33,8 +28,6 @@ static void hello(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *r
 	rsp.kernel = uts.release;
 	rsp.uptime_ns = g->began_ns;
 	sm_rpc_reply(call, &rsp.base);
-	/* once the answer is on its way */
-	sm_loop_post(g->loop, settle, g);
 }
 
 static void bye(void *arg)

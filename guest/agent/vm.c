@@ -87,11 +87,15 @@ static void mount_all(void)
 	}
 }
 
-static void raise_loopback(void)
+void sm_vm_raise_loopback(struct sm_guest *g)
 {
-	sm_auto_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	sm_auto_close int fd = -1;
 	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
 
+	if (!g->vm || g->loopback)
+		return;
+	g->loopback = true;
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr) < 0)
 		sm_warn("raise the loopback interface: %s", strerrordesc_np(errno));
 }
@@ -132,7 +136,6 @@ void sm_vm_settle(struct sm_guest *g)
 	umask(022);
 	read_cmdline();
 	sm_cgroup_enable_controllers(g->cgroup_root);
-	raise_loopback();
 	raise_limits();
 }
 

@@ -6,15 +6,18 @@
 #include "guest/agent/guest.h"
 
 /*
- * What the VM itself needs, in two steps so that the first message to the host waits for none of it:
+ * What the VM itself needs:
  *
- *	settle	after Hello: mounts, controllers, loopback, limits; what a snapshot of the idle guest holds
+ *	settle	while the connection to the host is made: mounts, controllers, limits
  *	prepare	before the first container: the shares, which may be attached after a restore
+ *	raise	while the first container makes itself: the loopback interface, which it need not see before
+ *		its program runs
  *
- * Outside a VM (tests) both do nothing.
+ * Each is done once, and outside a VM (tests) not at all.
  */
 void sm_vm_settle(struct sm_guest *g);
 int sm_vm_prepare(struct sm_guest *g, struct sm_err *err);
+void sm_vm_raise_loopback(struct sm_guest *g);
 
 /* Sets the wall clock; 0: leave it. */
 void sm_vm_set_clock(const struct sm_guest *g, uint64_t realtime_ns);
