@@ -117,10 +117,11 @@ nothing_left() { [ -z "$(leftovers)" ]; }
 }
 
 @test "a guest that kills its own kernel ends the container, not silently" {
-	args sh -c 'echo c > /proc/sysrq-trigger; sleep 1000'
-	config '.linux.readonlyPaths = [] | .linux.maskedPaths = []'
+	args tail /dev/zero
+	config '.linux.sysctl = {"vm.panic_on_oom": "2"} | .annotations = {"supermachine.io/memory": "128"}'
 	runsm run --keep -b "$BUNDLE" "$ID"
-	[ "$status" -ne 0 ]
+	[ "$status" -eq 255 ]
+	grep -q 'panic' "$ROOT/$ID/console.log"
 	grep -q 'VM lost while running the container' "$ROOT/$ID/vmm.log"
 	sm delete --force "$ID"
 }
