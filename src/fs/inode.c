@@ -459,18 +459,17 @@ static int open_step(struct sm_fs *fs, struct fs_inode *inode)
 {
 	struct fs_inode *parent = inode->parent;
 	char name[NAME_MAX + 1];
-	int fd, ret = fd_reserve_locked(fs);
+	int fd, ret;
 
-	if (ret < 0)
+	parent->fd_users++; /* so that it is not the one to make room */
+	ret = fd_reserve_locked(fs);
+	if (ret < 0) {
+		parent->fd_users--;
 		return ret;
-	if (parent->fd < 0) { /* it was the one to go */
-		fs->nfds--;
-		return 0;
 	}
 	strcpy(name, inode->name);
 	inode->refs++;
 	parent->refs++;
-	parent->fd_users++;
 	pthread_mutex_unlock(&fs->lock);
 	fd = open_checked(parent->fd, name, inode);
 	pthread_mutex_lock(&fs->lock);
