@@ -6,8 +6,9 @@
 #include <unistd.h>
 
 #include "base/clean.h"
-#include "guest/agent/container.h"
 #include "guest/agent/guest.h"
+#include "guest/agent/requests.h"
+#include "guest/agent/reply.h"
 #include "guest/agent/vm.h"
 #include "proto/agent.pb-c.h"
 
@@ -37,12 +38,11 @@ static void bye(void *arg)
 
 static void on_shutdown(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
 {
-	static const Supermachine__Agent__V1__Empty empty = SUPERMACHINE__AGENT__V1__EMPTY__INIT;
 	struct sm_guest *g = arg;
 
 	(void)req;
 	sync();
-	sm_rpc_reply(call, &empty.base);
+	sm_reply_empty(call);
 	g->ending = true;
 	if (sm_timer_add(g->loop, BYE_NS, bye, g, &g->bye) < 0)
 		bye(g);
@@ -52,7 +52,7 @@ static void on_shutdown(void *arg, struct sm_rpc_call *call, const ProtobufCMess
 #define HANDLER(name)                                                                       \
 	static void on_##name(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req) \
 	{                                                                                   \
-		sm_container_##name(arg, call, (const void *)req);                          \
+		sm_request_##name(arg, call, (const void *)req);                          \
 	}
 
 HANDLER(create)
