@@ -43,6 +43,12 @@
 #define MIB (1u << 20)
 #define CONFIG_NAME "config.json"
 
+/* Where our own time went, for --debug. */
+static void log_step(const struct sm_container *c, const char *step)
+{
+	sm_debug("%s after %.1f ms", step, (double)(sm_now_ns() - c->rt->started_ns) / 1e6);
+}
+
 /* ---- the config ----------------------------------------------------------------------------- */
 
 static void log_warnings(const struct sm_runtime *rt, const struct sm_config *config)
@@ -67,6 +73,7 @@ static int load_config(struct sm_container *c, struct sm_buf *text, struct sm_er
 			    &c->config, err);
 	if (r == 0)
 		log_warnings(c->rt, c->config);
+	log_step(c, "config read");
 	return r;
 }
 
@@ -460,6 +467,7 @@ static int talk(struct sm_container *c, struct sm_err *err)
 	struct sm_guest_container *g = NULL;
 	int r = sm_session_new(sm_steal_fd(&c->launch.control), &c->session, err);
 
+	log_step(c, "sm-vmm started");
 	if (r == 0)
 		r = run_create_hooks(c, err);
 	if (r == 0)
@@ -471,6 +479,7 @@ static int talk(struct sm_container *c, struct sm_err *err)
 	sm_guest_container_free(g);
 	if (r < 0)
 		return sm_err_wrap(err, "unable to start container process");
+	log_step(c, "container created");
 	if (c->rt->debug)
 		sm_session_log_times(c->session);
 	return send_pidfd(c, err);

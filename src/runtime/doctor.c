@@ -59,6 +59,7 @@ static void run_child(const char *const argv[], int out)
 {
 	int null = open("/dev/null", O_RDWR);
 
+	signal(SIGPIPE, SIG_DFL);
 	dup2(null, 0);
 	dup2(out, 1);
 	dup2(out, 2);

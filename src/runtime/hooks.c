@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -170,14 +171,30 @@ static void collect(struct hook *k, int which)
 		sm_close(&k->ours[which]);
 }
 
-/* 0: it ended; -ETIMEDOUT; -ECONNRESET: the container is lost. */
+/* Readable when a signal that asks us to give up waits to be taken: it stays pending, for whoever
+ * looks after signals next. */
+static int open_interrupts(const struct hook *k)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
+	return k->run->abort_fd < 0 ? -1 : signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+/* 0: it ended; -ETIMEDOUT; -ECONNRESET: the container is lost; -EINTR: we are to give up. */
 static int converse(struct hook *k, uint64_t deadline)
 {
+	sm_auto_close int interrupts = open_interrupts(k);
+
 	for (;;) {
 		struct pollfd p[] = {
 			{ k->ours[IN], POLLOUT, 0 },  { k->ours[OUT], POLLIN, 0 },
 			{ k->ours[ERR], POLLIN, 0 },  { k->pidfd, POLLIN, 0 },
-			{ k->run->abort_fd, POLLIN, 0 },
+			{ k->run->abort_fd, POLLIN, 0 }, { interrupts, POLLIN, 0 },
 		};
 		uint64_t now = sm_now_ns();
 		int timeout = -1;
@@ -195,6 +212,8 @@ static int converse(struct hook *k, uint64_t deadline)
 			return 0;
 		if (p[4].revents)
 			return -ECONNRESET;
+		if (p[5].revents)
+			return -EINTR;
 	}
 }
 
@@ -249,6 +268,8 @@ static int run_hook(const struct sm_hook *h, const struct sm_hook_run *run, stru
 		if (end == -ETIMEDOUT)
 			r = sm_err_set(err, end, "hook ran past specified timeout of %llu.0s",
 				       (unsigned long long)timeout);
+		else if (end == -EINTR)
+			r = sm_err_set(err, end, "interrupted while hook %s ran", h->path);
 		else if (end < 0)
 			r = sm_err_set(err, end, "the VM ended while hook %s ran", h->path);
 		else
@@ -260,7 +281,6 @@ static int run_hook(const struct sm_hook *h, const struct sm_hook_run *run, stru
 
 int sm_hooks_run(const sm_hook_list *hooks, const struct sm_hook_run *run, struct sm_err *err)
 {
-	void (*old)(int) = signal(SIGPIPE, SIG_IGN);
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < hooks->n; i++) {
@@ -268,7 +288,6 @@ int sm_hooks_run(const sm_hook_list *hooks, const struct sm_hook_run *run, struc
 		if (r < 0)
 			sm_err_wrap(err, "error running hook #%zu", i);
 	}
-	signal(SIGPIPE, old);
 	return r;
 }
 

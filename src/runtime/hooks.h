@@ -16,7 +16,7 @@ struct sm_hook_run {
 	int abort_fd;		/* readable: the container is lost, stop; -1: none */
 };
 
-/* In order, until one fails. runc's texts. */
+/* In order, until one fails. runc's texts. SIGPIPE must be ignored. */
 int sm_hooks_run(const sm_hook_list *hooks, const struct sm_hook_run *run, struct sm_err *err);
 
 /* All of them; failures are logged only. */

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,7 +213,7 @@ static int run(struct sm_runtime *rt, int argc, char **argv, int *log_fd, struct
 
 int main(int argc, char **argv)
 {
-	struct sm_runtime rt = { .log_format = "text" };
+	struct sm_runtime rt = { .log_format = "text", .started_ns = sm_now_ns() };
 	sm_auto_err struct sm_err err = SM_ERR_INIT;
 	int log_fd = -1;
 	int code;
@@ -220,6 +221,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 3; i++)
 		rt.stdio_closed[i] = fcntl(i, F_GETFD) < 0;
 	sm_fix_stdio();
+	signal(SIGPIPE, SIG_IGN);	/* who hangs up on us is an error to deal with, and to clean up after */
 	code = run(&rt, argc, argv, &log_fd, &err);
 	if (fflush(stdout) != 0 && code == 0)
 		code = FAILED;

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "base/err.h"
@@ -30,6 +31,7 @@ struct sm_runtime {
 	bool usage;			/* the error is about how the command was called */
 	bool stdio_closed[3];		/* fds 0 to 2 as the caller left them */
 	enum sm_log_format format;
+	uint64_t started_ns;		/* sm_now_ns() at main() */
 	char *root_buf;
 };
 

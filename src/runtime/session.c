@@ -154,7 +154,6 @@ int sm_session_new(int fd, struct sm_session **out, struct sm_err *err)
 	sigset_t set;
 	int r = -ENOMEM;
 
-	signal(SIGPIPE, SIG_IGN);
 	forwarded_signals(&set);
 	if (s)
 		s->loop = sm_loop_new();

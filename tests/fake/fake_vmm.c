@@ -28,7 +28,7 @@
 #include "rpc/ttrpc.h"
 
 #define AGENT(name) Supermachine__Agent__V1__##name
-#define PROCS 64
+#define PROCS 256
 
 struct proc {
 	char *exec_id;
@@ -387,7 +387,7 @@ int main(int argc, char **argv)
 	f.loop = sm_loop_new();
 	if (!f.loop || sm_loop_signals(f.loop, &set, on_signal, &f) < 0 ||
 	    sm_rpc_new(f.loop, f.control_fd, &service, &f, on_closed, &f, &f.control) < 0 ||
-	    sm_rpc_server_new(f.loop, f.listen_fd, &service, &f, 64, on_gone, &f.server) < 0)
+	    sm_rpc_server_new(f.loop, f.listen_fd, &service, &f, 256, on_gone, &f.server) < 0)
 		return 255;
 	sm_loop_run(f.loop);
 	for (size_t i = 1; i < f.nprocs; i++)
