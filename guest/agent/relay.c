@@ -184,11 +184,12 @@ static void on_to(void *arg, uint32_t events)
 			finish(r, true);
 			return;
 		}
-	} else if (is_gone(r, events)) {
-		finish(r, true);
-		return;
 	}
-	pump(r);
+	/* the event that tells of the connection may tell of its end as well */
+	if (is_gone(r, events))
+		finish(r, true);
+	else
+		pump(r);
 }
 
 static bool is_socket(int fd)
