@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -139,11 +140,25 @@ void sm_vm_settle(struct sm_guest *g)
 	raise_limits();
 }
 
+/* The kernel may have been told (maxcpus=) to leave the other CPUs to us: under emulation each takes
+ * longer to start than all the rest of the way to the first message. */
+static void start_cpus(void)
+{
+	char path[64];
+	int n = 1;
+
+	do {
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", n++);
+	} while (sm_write_existing_at(AT_FDCWD, path, "1") != -ENOENT);
+}
+
 int sm_vm_prepare(struct sm_guest *g, struct sm_err *err)
 {
 	if (!g->vm)
 		return 0;
 	sm_vm_settle(g);
+	if (!g->shares)
+		start_cpus();
 	if (!g->shares && mount("sm", g->host, "virtiofs", MS_NOATIME, NULL) < 0)
 		return sm_err_sys(err, errno, "%s", "mount the shares (virtiofs, tag sm)");
 	g->shares = true;

@@ -9,7 +9,8 @@
  * What the VM itself needs:
  *
  *	settle	while the connection to the host is made: mounts, controllers, limits
- *	prepare	before the first container: the shares, which may be attached after a restore
+ *	prepare	before the first container: the other CPUs, and the shares, which may be attached after a
+ *		restore
  *	raise	while the first container makes itself: the loopback interface, which it need not see before
  *		its program runs
  *

@@ -504,8 +504,7 @@ static int make(struct sm_container *c, const char *id, struct sm_err *err)
 	if (r < 0 || (r = check_console(c, err)) < 0 || (r = check_descriptors(c, err)) < 0 ||
 	    (r = check_lsm(c, err)) < 0 || (r = sm_settings_load(&c->settings, err)) < 0)
 		return r;
-	size = (struct sm_vm_size){ c->settings->vcpus, c->settings->memory_mib };
-	if ((r = sm_config_vm_size(c->config, &size, &size, err)) < 0 ||
+	if ((r = sm_config_vm_size(c->config, &c->settings->vm, &size, err)) < 0 ||
 	    (r = store_container(c, id, &text, err)) < 0 || (r = check_host(c, err)) < 0 ||
 	    (r = make_cgroups(c, &size, err)) < 0 || (r = make_terminal(c, err)) < 0 ||
 	    (r = launch(c, &size, err)) < 0 || (r = talk(c, err)) < 0)

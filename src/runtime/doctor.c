@@ -275,7 +275,7 @@ static void check_memory(struct doctor *d)
 {
 	sm_auto_buf struct sm_buf text = SM_BUF_INIT(OUTPUT_MAX);
 	const char *at = NULL;
-	unsigned long long free_mib, need = d->settings->memory_mib + VMM_OVERHEAD_MIB;
+	unsigned long long free_mib, need = d->settings->vm.size.memory_mib + VMM_OVERHEAD_MIB;
 
 	if (sm_read_file_at(AT_FDCWD, "/proc/meminfo", &text) == 0 && text.data)
 		at = strstr((const char *)text.data, "MemAvailable:");

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "spec/config.h"
 #include "spec/json.h"
 
 /*
@@ -23,8 +24,7 @@ struct sm_settings {
 	const char *initrd;	/* initramfs.cpio */
 	const char *qemu;
 	struct sm_strs kernel_parameters;
-	uint32_t vcpus;		/* of a VM whose config does not say */
-	uint32_t memory_mib;
+	struct sm_vm_defaults vm;
 };
 
 int sm_settings_load(struct sm_settings **settings, struct sm_err *err);

@@ -305,14 +305,19 @@ struct sm_vm_size {
 	uint32_t memory_mib;
 };
 
+struct sm_vm_defaults {
+	struct sm_vm_size size;	/* where nothing asks for more or less */
+	uint32_t vcpus_max;	/* a CPU quota gets no more than this */
+};
+
 #define SM_VM_VCPUS_MAX 64
 #define SM_VM_MEMORY_MIN_MIB 64
 #define SM_VM_MEMORY_MAX_MIB (1u << 20)
 
 /* How big the VM has to be: annotations, else vm.hwConfig, else what resources allow (quota over
  * period rounded up; the memory limit plus room for the guest kernel), else `defaults`, which must
- * be filled (the host's usable CPUs…). -EINVAL with a message for a bad annotation. */
-int sm_config_vm_size(const struct sm_config *config, const struct sm_vm_size *defaults,
+ * be filled. -EINVAL with a message for a bad annotation. */
+int sm_config_vm_size(const struct sm_config *config, const struct sm_vm_defaults *defaults,
 		      struct sm_vm_size *size, struct sm_err *err);
 
 /* The bits of a list of capability names. Names that are unknown are skipped and counted in

@@ -88,19 +88,23 @@ static int annotation_number(const struct sm_config *config, const char *key, ui
 	return 0;
 }
 
-static uint32_t cpus_from_resources(const struct sm_resources *r, uint32_t vcpus)
+static uint32_t cpus_from_resources(const struct sm_resources *r, const struct sm_vm_defaults *defaults)
 {
+	uint32_t max = clamp(defaults->vcpus_max, 1, SM_VM_VCPUS_MAX);
+	uint32_t vcpus = clamp(defaults->size.vcpus, 1, SM_VM_VCPUS_MAX);
 	const struct sm_cpu *cpu = r->cpu;
 	uint64_t period;
 
 	if (!cpu)
 		return vcpus;
 	if (cpu->cpus && cpu->cpus[0])
-		vcpus = clamp(sm_check_cpu_list(cpu->cpus, UINT16_MAX, NULL, NULL), 1, vcpus);
+		max = clamp(sm_check_cpu_list(cpu->cpus, UINT16_MAX, NULL, NULL), 1, max);
+	if (vcpus > max)
+		vcpus = max;
 	if (cpu->quota.v <= 0)
 		return vcpus;
 	period = cpu->period.v ? cpu->period.v : DEFAULT_PERIOD;
-	return clamp(((uint64_t)cpu->quota.v - 1) / period + 1, 1, vcpus);
+	return clamp(((uint64_t)cpu->quota.v - 1) / period + 1, 1, max);
 }
 
 static uint32_t memory_from_resources(const struct sm_resources *r, uint32_t memory_mib)
@@ -114,13 +118,13 @@ static uint32_t memory_from_resources(const struct sm_resources *r, uint32_t mem
 		     SM_VM_MEMORY_MAX_MIB);
 }
 
-int sm_config_vm_size(const struct sm_config *config, const struct sm_vm_size *defaults,
+int sm_config_vm_size(const struct sm_config *config, const struct sm_vm_defaults *defaults,
 		      struct sm_vm_size *size, struct sm_err *err)
 {
 	const struct sm_vm_hw *hw = config->vm ? config->vm->hw : NULL;
 	struct sm_vm_size s = {
-		cpus_from_resources(config->resources, clamp(defaults->vcpus, 1, SM_VM_VCPUS_MAX)),
-		memory_from_resources(config->resources, defaults->memory_mib),
+		cpus_from_resources(config->resources, defaults),
+		memory_from_resources(config->resources, defaults->size.memory_mib),
 	};
 	int rc;
 

@@ -484,7 +484,7 @@ static const struct size_row sizes[] = {
 static void test_size(void **state)
 {
 	const struct size_row *row = *state;
-	const struct sm_vm_size defaults = { 8, 2048 };
+	const struct sm_vm_defaults defaults = { { 8, 2048 }, 8 };
 	struct sm_config *c = good(row->kind, row->text);
 	struct sm_vm_size size;
 
@@ -497,7 +497,7 @@ static void test_size(void **state)
 static void test_size_bad(void **state)
 {
 	static const char *const bad[] = { "", "0", "65", "-1", "2x", "1.5", " 2" };
-	const struct sm_vm_size defaults = { 8, 2048 };
+	const struct sm_vm_defaults defaults = { { 8, 2048 }, 8 };
 
 	for (size_t i = 0; i < SM_ARRAY_SIZE(bad); i++) {
 		sm_auto_free char *text = sm_strf("\"annotations\":{\"supermachine.io/vcpus\":\"%s\"}",
