@@ -74,10 +74,12 @@ static int add_export(struct sm_container *c, const char *name)
 {
 	char path[PATH_MAX];
 	int r = sm_mount_export_path(c->g->host, name, path, sizeof(path));
-	sm_auto_close int fd = r < 0 ? -1 : open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd;
 
 	if (r < 0)
 		return r;
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	sm_close(&fd);
 	c->exports[c->nexports] = strdup(name);
 	if (!c->exports[c->nexports])
 		return -ENOMEM;

@@ -83,10 +83,9 @@ static void check_env(char *const *env, size_t n, const char *const *expected)
 	}
 	assert_null(made[i]);
 	/* what sm_env_make() added is its own */
-	if (n == 0 || made[i - 1] != env[n - 1])
-		for (size_t k = 0; made[k]; k++)
-			if (!strcmp(made[k], "HOME=/h"))
-				free(made[k]);
+	for (i = 0; made[i]; i++)
+		if (!strcmp(made[i], "HOME=/h"))
+			free(made[i]);
 	free(made);
 }
 
