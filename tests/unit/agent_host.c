@@ -49,6 +49,24 @@ static void make_rootfs(const char *dir)
 	assert_int_equal(system(cmd), 0);
 }
 
+/* A cgroup v2 directory of the test's own; or the end of it. */
+static char *make_cgroup(const char *dir, bool make)
+{
+	sm_auto_free char *mnt = sm_strf("%s/cgroup", dir);
+	char *path = sm_strf("%s%s", mnt, strrchr(dir, '/'));
+
+	if (make) {
+		assert_int_equal(mkdir(mnt, 0755), 0);
+		assert_int_equal(mount("cgroup2", mnt, "cgroup2", 0, NULL), 0);
+		assert_int_equal(mkdir(path, 0755), 0);
+	} else {
+		/* the agent leaves it empty */
+		assert_int_equal(rmdir(path), 0);
+		assert_int_equal(umount(mnt), 0);
+	}
+	return path;
+}
+
 static void on_closed(void *arg, struct sm_rpc *rpc, int err)
 {
 	struct agent_host *h = arg;
@@ -62,7 +80,7 @@ static void on_closed(void *arg, struct sm_rpc *rpc, int err)
 
 void agent_host_start(struct agent_host *h)
 {
-	sm_auto_free char *sock = NULL, *arg = NULL, *host = NULL;
+	sm_auto_free char *sock = NULL, *arg = NULL, *host = NULL, *cgroup = NULL;
 	int listener;
 
 	*h = (struct agent_host){ .dir = "/tmp/sm-agent-test.XXXXXX", .port = 5000 };
@@ -71,11 +89,13 @@ void agent_host_start(struct agent_host *h)
 	sock = sm_strf("%s/sock", h->dir);
 	arg = sm_strf("unix:%s", sock);
 	host = sm_strf("%s/host", h->dir);
+	cgroup = make_cgroup(h->dir, true);
 	listener = listen_at(sock);
 	h->pid = fork();
 	assert_true(h->pid >= 0);
 	if (h->pid == 0) {
-		const char *const argv[] = { "sm-agent", "--connect", arg, "--host", host, NULL };
+		const char *const argv[] = { "sm-agent", "--connect", arg,	 "--host",
+					     host,	 "--cgroup", cgroup, NULL };
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -101,6 +121,7 @@ void agent_host_stop(struct agent_host *h)
 		protobuf_c_message_free_unpacked(h->rsp, NULL);
 	assert_int_equal(waitpid(h->pid, &status, 0), h->pid);
 	assert_int_equal(status, 0);
+	free(make_cgroup(h->dir, false));
 	assert_int_equal(system(cmd), 0);
 }
 

@@ -2,7 +2,10 @@
 /* The agent against real containers on this host: namespaces, mounts, processes, streams. Needs root. */
 #include "agent_host.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -20,6 +23,10 @@
 
 #include "base/clean.h"
 #include "base/io.h"
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
 
 typedef Supermachine__Agent__V1__Mount mount_msg;
 
@@ -437,6 +444,193 @@ static void test_user_namespace(void **state)
 	check_output(&b, "0\n3\nnull\n0\n");
 }
 
+static void test_user_namespace_in_full(void **state)
+{
+	struct box b;
+	Supermachine__Agent__V1__IdMap map = SUPERMACHINE__AGENT__V1__ID_MAP__INIT, *maps = &map;
+	mount_msg *m;
+
+	/* sysfs belongs to the network's user namespace: the host's is bound */
+	box_init(&b, *state,
+		 ARGS("sh", "-c",
+		      "ls /sys/kernel > /dev/null && echo sys; touch /sys/x 2>/dev/null || echo ro;"
+		      "cat /work/file; grep ^0: /proc/self/cgroup; ls -d /sys/fs/cgroup/cgroup.procs"));
+	b.c.namespaces |= CLONE_NEWUSER | CLONE_NEWCGROUP;
+	map.host_id = 100000;
+	map.size = 65536;
+	b.c.uid_mappings = b.c.gid_mappings = &maps;
+	b.c.n_uid_mappings = b.c.n_gid_mappings = 1;
+	m = add_mount(&b, "sysfs", "/sys");
+	m->source = str("sysfs");
+	m->flags = MS_RDONLY | MS_NOSUID | MS_NOEXEC | MS_NODEV;
+	add_mount(&b, "cgroup", "/sys/fs/cgroup")->flags = MS_RDONLY;
+	m = add_mount(&b, "bind", "/work");
+	m->export = str("data");
+	m->flags = MS_BIND | MS_REC | MS_RDONLY;
+	check_output(&b, "sys\nro\nhi\n0::/\n/sys/fs/cgroup/cgroup.procs\n");
+}
+
+static void test_cgroup_without_namespace(void **state)
+{
+	struct box b;
+
+	box_init(&b, *state,
+		 ARGS("sh", "-c", "head -n 1 /cg/cgroup.procs; cat /cg/cgroup.max.depth; mkdir /cg/x 2>&1 | grep -o Read"));
+	Supermachine__Agent__V1__KeyValue kv = SUPERMACHINE__AGENT__V1__KEY_VALUE__INIT, *kvs = &kv;
+
+	kv.key = str("cgroup.max.depth");
+	kv.value = str("3");
+	b.c.cgroup = &kvs;
+	b.c.n_cgroup = 1;
+	add_mount(&b, "cgroup", "/cg")->flags = MS_RDONLY;
+	check_output(&b, "1\n3\nRead\n");
+}
+
+static void test_cgroup_errors(void **state)
+{
+	struct box b;
+	Supermachine__Agent__V1__KeyValue kv = SUPERMACHINE__AGENT__V1__KEY_VALUE__INIT, *kvs = &kv;
+
+	box_init(&b, *state, ARGS("true"));
+	b.c.cgroup = &kvs;
+	b.c.n_cgroup = 1;
+	kv.key = str("nosuch.max");
+	kv.value = str("3");
+	assert_int_equal(create(&b), SM_RPC_UNKNOWN);
+	assert_string_equal(b.h->text,
+			    "write \"3\" to cgroup file nosuch.max: no such file or directory");
+	kv.key = str("../cgroup.procs");
+	assert_int_equal(create(&b), SM_RPC_UNKNOWN);
+	assert_string_equal(b.h->text, "write \"3\" to cgroup file ../cgroup.procs: invalid argument");
+}
+
+static void test_device_rules(void **state)
+{
+	struct box b;
+	Supermachine__Agent__V1__DeviceRule r[2] = { SUPERMACHINE__AGENT__V1__DEVICE_RULE__INIT,
+						     SUPERMACHINE__AGENT__V1__DEVICE_RULE__INIT };
+	Supermachine__Agent__V1__DeviceRule *rules[] = { &r[0], &r[1] };
+
+	box_init(&b, *state,
+		 ARGS("sh", "-c", "echo x > /dev/null && echo null; head -c 1 /dev/zero 2>&1 | grep -o permitted"));
+	r[0].major = r[0].minor = -1;
+	r[0].access = 7;
+	r[1].allow = true;
+	r[1].type = S_IFCHR;
+	r[1].major = 1;
+	r[1].minor = 3;
+	r[1].access = 6;
+	b.c.device_rules = rules;
+	b.c.n_device_rules = 2;
+	check_output(&b, "null\npermitted\n");
+}
+
+static void test_time_namespace(void **state)
+{
+	struct box b;
+	Supermachine__Agent__V1__KeyValue kv[2] = { SUPERMACHINE__AGENT__V1__KEY_VALUE__INIT,
+						    SUPERMACHINE__AGENT__V1__KEY_VALUE__INIT };
+	Supermachine__Agent__V1__KeyValue *kvs[] = { &kv[0], &kv[1] };
+
+	box_init(&b, *state,
+		 ARGS("sh", "-c", "read up rest < /proc/uptime; test ${up%.*} -gt 7776000 && echo later"));
+	b.c.namespaces |= CLONE_NEWTIME;
+	kv[0].key = str("boottime");
+	kv[1].key = str("monotonic");
+	kv[0].value = kv[1].value = str("7776000 0");
+	b.c.time_offsets = kvs;
+	b.c.n_time_offsets = 2;
+	check_output(&b, "later\n");
+	/* the agent has not moved itself */
+	box_init(&b, *state, ARGS("sh", "-c", "read up rest < /proc/uptime; test ${up%.*} -lt 7776000 && echo now"));
+	check_output(&b, "now\n");
+}
+
+/* Without a pid namespace the rest does not die by itself: its cgroup is killed. */
+static void test_no_pid_namespace(void **state)
+{
+	sm_auto_buf struct sm_buf out = SM_BUF_INIT(4096), err = SM_BUF_INIT(4096);
+	struct box b;
+	int status;
+
+	box_init(&b, *state, ARGS("sh", "-c", "sleep 1000 & echo $$; exit 5"));
+	b.c.namespaces &= ~(uint64_t)CLONE_NEWPID;
+	status = run(&b, &out, &err);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 5);
+	assert_true(atoi((char *)out.data) > 1);
+}
+
+static void test_signal_all(void **state)
+{
+	sm_auto_buf struct sm_buf out = SM_BUF_INIT(4096);
+	struct box b;
+	char c;
+
+	box_init(&b, *state,
+		 ARGS("sh", "-c", "trap 'echo outer' USR1; (trap 'echo inner; exit' USR1; echo; while :; do sleep 0.01; done)&"
+				  "wait $!; wait $!"));
+	listen_stdio(&b);
+	assert_ok(&b, create(&b));
+	accept_stdio(&b);
+	assert_ok(&b, on_container(&b, "StartContainer"));
+	assert_int_equal(read(b.out.fd, &c, 1), 1);
+	assert_ok(&b, send_signal(&b, "", SIGUSR1, true));
+	agent_stream_read(&b.out, &out);
+	assert_true(!strcmp((char *)out.data, "outer\ninner\n") ||
+		    !strcmp((char *)out.data, "inner\nouter\n"));
+	wait_for(&b, "");
+	close_stdio(&b);
+	assert_ok(&b, on_container(&b, "DeleteContainer"));
+}
+
+static void test_seccomp(void **state)
+{
+	/* mkdir: EACCES, all else allowed; x86_64 */
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 83, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EACCES),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	Supermachine__Agent__V1__Seccomp s = SUPERMACHINE__AGENT__V1__SECCOMP__INIT;
+
+	s.bpf = (ProtobufCBinaryData){ sizeof(filter), (uint8_t *)filter };
+	for (int nnp = 0; nnp < 2; nnp++) {
+		struct box b;
+
+		box_init(&b, *state,
+			 ARGS("sh", "-c", "mkdir /work/d 2>&1; grep -E '^(CapPrm|NoNew|Seccomp:)' /proc/self/status"));
+		b.p.seccomp = &s;
+		b.p.no_new_privileges = nnp;
+		b.p.uid = 1000;
+		b.caps.bounding = b.caps.effective = b.caps.permitted = 0x400;
+		check_output(&b, nnp ? "mkdir: can't create directory '/work/d': Permission denied\n"
+				       "CapPrm:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n" :
+				       "mkdir: can't create directory '/work/d': Permission denied\n"
+				       "CapPrm:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t2\n");
+	}
+}
+
+/* What is bound on /dev/console and masked is where the container's links lead inside of it. */
+static void test_links_in_the_way(void **state)
+{
+	struct agent_host *h = *state;
+	sm_auto_free char *cmd = NULL;
+	char *masked[] = { str("/etc/trap") };
+	struct box b;
+
+	/* /tmp/... of the host has a file of that name; the container's link must not reach it */
+	cmd = sm_strf("echo outside > %1$s/outside && ln -s %1$s/outside %1$s/host/rootfs/etc/trap", h->dir);
+	assert_int_equal(system(cmd), 0);
+	box_init(&b, h, ARGS("cat", "/dev/null"));
+	b.c.masked_paths = masked;
+	b.c.n_masked_paths = 1;
+	check_output(&b, "");
+	free(sm_steal_ptr(cmd));
+	cmd = sm_strf("test $(cat %s/outside) = outside", h->dir);
+	assert_int_equal(system(cmd), 0);
+}
+
 static const struct lookup_case {
 	const char *program, *text;
 } lookup_cases[] = {
@@ -811,6 +1005,15 @@ int main(void)
 		TEST(test_user_and_caps),
 		TEST(test_limits),
 		TEST(test_user_namespace),
+		TEST(test_user_namespace_in_full),
+		TEST(test_cgroup_without_namespace),
+		TEST(test_cgroup_errors),
+		TEST(test_device_rules),
+		TEST(test_time_namespace),
+		TEST(test_no_pid_namespace),
+		TEST(test_signal_all),
+		TEST(test_seccomp),
+		TEST(test_links_in_the_way),
 		TEST(test_lookup),
 		TEST(test_bad_program),
 		TEST(test_cwd_error),
