@@ -3,11 +3,11 @@
 /*
  * Theory of operation
  *
- * A host has one or more hierarchies (mounts of type cgroup and cgroup2 in mountinfo). A container's
- * cgroup is the same path below each of them. create plans the list, writes it into state.json, and
- * only then makes the directories, so that delete finds them however create ended. In a cgroup that
- * create accepted there is nobody but sm-vmm and its children; so what delete still finds there is
- * killed.
+ * A host has one or more hierarchies (mounts of type cgroup and cgroup2 in mountinfo). A
+ * container's cgroup is the same path below each of them. create plans the list, writes it into
+ * state.json, and only then makes the directories, so that delete finds them however create ended.
+ * In a cgroup that create accepted there is nobody but sm-vmm and its children; so what delete
+ * still finds there is killed.
  */
 #include "runtime/cgroup.h"
 
@@ -252,8 +252,8 @@ static int inherit_cpuset(const char *dir)
 	return 0;
 }
 
-/* Lets the children of a v2 cgroup use all controllers that it has; each on its own, because one that
- * the kernel refuses must not take the others with it. */
+/* Lets the children of a v2 cgroup use all controllers that it has; each on its own, because one
+ * that the kernel refuses must not take the others with it. */
 static void enable_controllers(const char *dir)
 {
 	sm_auto_buf struct sm_buf text = SM_BUF_INIT(4096);
@@ -276,8 +276,8 @@ static int make_level(const struct sm_cgroup_dir *d, const char *dir)
 {
 	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
 		return -errno;
-	return d->version == SM_CGROUP_V1 && !strcmp(d->controllers, "cpuset") ? inherit_cpuset(dir) :
-										 0;
+	return d->version == SM_CGROUP_V1 && !strcmp(d->controllers, "cpuset") ? inherit_cpuset(dir)
+									       : 0;
 }
 
 static int make_dir(const struct sm_cgroup_dir *d)
@@ -326,9 +326,10 @@ int sm_cgroup_make(struct sm_cgroups *cg, bool rootless, struct sm_err *err)
 		bool denied = r == -EACCES || r == -EPERM || r == -EROFS;
 
 		if (n)
-			return sm_err_set(err, -EBUSY,
-					  "container's cgroup is not empty: %d process(es) found (%s)", n,
-					  d.path);
+			return sm_err_set(
+				err, -EBUSY,
+				"container's cgroup is not empty: %d process(es) found (%s)", n,
+				d.path);
 		if (r < 0 && !d.tolerated && !(rootless && denied))
 			return sm_err_sys(err, r, "cgroup: mkdir %s", d.path);
 		if (r < 0)

@@ -18,7 +18,7 @@ enum sm_cgroup_version { SM_CGROUP_V1, SM_CGROUP_V2 };
 struct sm_cgroup_dir {
 	const char *mount;	/* of the hierarchy */
 	const char *path;	/* absolute directory of the container in it */
-	const char *controllers;	/* comma separated, "name=systemd"; v2: space separated, may be "" */
+	const char *controllers;	/* "cpu,cpuacct", "name=systemd"; v2: "cpu io", "" */
 	enum sm_cgroup_version version;
 	bool tolerated;		/* a hierarchy that we know nothing about may refuse us */
 };
@@ -28,8 +28,8 @@ struct sm_cgroups {
 	size_t n;
 };
 
-/* Where linux.cgroupsPath is (NULL: ID at the top), below each mount: cleaned, begins with a slash, in
- * the arena. systemd: the path is slice:prefix:name. */
+/* Where linux.cgroupsPath is (NULL: ID at the top), below each mount: cleaned, begins with a
+ * slash, in the arena. systemd: the path is slice:prefix:name. */
 int sm_cgroup_path(struct sm_arena *arena, const char *cgroups_path, const char *id, bool systemd,
 		   const char **path, struct sm_err *err);
 
@@ -41,7 +41,8 @@ int sm_cgroup_plan(struct sm_arena *arena, const char *path, struct sm_cgroups *
  * made are taken off the list. */
 int sm_cgroup_make(struct sm_cgroups *cg, bool rootless, struct sm_err *err);
 
-/* What resources say of the VM as a whole; overhead: bytes that it needs beyond the memory limit. */
+/* What resources say of the VM as a whole; overhead: bytes that it needs beyond the memory
+ * limit. */
 int sm_cgroup_apply(const struct sm_cgroups *cg, const struct sm_resources *resources,
 		    uint64_t overhead, struct sm_arena *arena, struct sm_err *err);
 

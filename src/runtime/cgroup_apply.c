@@ -16,8 +16,8 @@
 #define VMM_THREADS 512		/* room below pids.max for sm-vmm, QEMU and their threads */
 
 /*
- * A hybrid host has some controllers in version 1 hierarchies and the others in version 2's: each is set
- * where it is.
+ * A hybrid host has some controllers in version 1 hierarchies and the others in version 2's: each
+ * is set where it is.
  */
 struct apply {
 	const struct sm_cgroups *cg;
@@ -251,10 +251,11 @@ static int apply_v2(const struct apply *a)
 		if (v2_has(a, file, strcspn(file, ".")))
 			r = put(a, a->v2->path, file, files.v[i].value);
 		else if (is_unified(a, file))
-			r = sm_err_set(a->err, -EINVAL,
-				       "linux.resources.unified: %s: this host has no such controller of "
-				       "cgroup version 2",
-				       file);
+			r = sm_err_set(
+				a->err, -EINVAL,
+				"linux.resources.unified: %s: this host has no such controller of "
+				"cgroup version 2",
+				file);
 	}
 	return r == 0 && pids ? put(a, a->v2->path, "pids.max", pids) : r;
 }

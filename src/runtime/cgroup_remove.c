@@ -77,7 +77,8 @@ static int remove_children(int dirfd, uint64_t deadline, int depth)
 		return -ENOENT;
 	}
 	while (r == 0 && (e = readdir(dir)))
-		if (e->d_type == DT_DIR && strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+		if (e->d_type == DT_DIR && strcmp(e->d_name, ".") != 0 &&
+		    strcmp(e->d_name, "..") != 0)
 			r = remove_at(dirfd, e->d_name, deadline, depth + 1);
 	return r;
 }

@@ -55,7 +55,9 @@ static struct sm_opt *with_help(const struct sm_opt *opts, bool *help)
 	all = calloc(n + 2, sizeof(*all));
 	if (!all)
 		return NULL;
-	all[0] = (struct sm_opt){ .name = "help", .letter = 'h', .type = SM_OPT_BOOL, .value = help };
+	all[0] = (struct sm_opt){
+		.name = "help", .letter = 'h', .type = SM_OPT_BOOL, .value = help
+	};
 	for (size_t i = 0; i < n; i++)
 		all[i + 1] = opts[i];
 	return all;

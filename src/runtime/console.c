@@ -45,7 +45,8 @@ int sm_console_connect(const char *path, int *sock, struct sm_err *err)
 	int r = 0;
 
 	if (strlen(path) >= sizeof(sa.sun_path))
-		return sm_err_set(err, -ENAMETOOLONG, "dial unix %s: connect: invalid argument", path);
+		return sm_err_set(err, -ENAMETOOLONG, "dial unix %s: connect: invalid argument",
+				  path);
 	strcpy(sa.sun_path, path);
 	*sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (*sock < 0 || connect(*sock, (struct sockaddr *)&sa, sizeof(sa)) < 0)

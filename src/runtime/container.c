@@ -53,7 +53,8 @@ static void log_step(const struct sm_container *c, const char *step)
 
 static void log_warnings(const struct sm_runtime *rt, const struct sm_config *config)
 {
-	/* Callers that are programs take what is in their log, or on standard error, for the error. */
+	/* Callers that are programs take what is in their log, or on standard error, for the
+	 * error. */
 	bool person = !rt->log && rt->format == SM_LOG_TEXT && isatty(STDERR_FILENO);
 
 	for (size_t i = 0; i < config->warnings.n; i++)
@@ -119,13 +120,15 @@ static int check_descriptors(const struct sm_container *c, struct sm_err *err)
 	const char *pid = getenv("LISTEN_PID");
 
 	if (c->o->preserve_fds)
-		return sm_err_set(err, -EINVAL,
-				  "--preserve-fds %d: must be 0: descriptors other than standard input, "
-				  "output and error do not cross into a VM",
-				  c->o->preserve_fds);
+		return sm_err_set(
+			err, -EINVAL,
+			"--preserve-fds %d: must be 0: descriptors other than standard input, "
+			"output and error do not cross into a VM",
+			c->o->preserve_fds);
 	if (pid && getenv("LISTEN_FDS") && atol(pid) == getpid())
-		return sm_err_set(err, -EINVAL,
-				  "LISTEN_FDS: descriptors of socket activation do not cross into a VM");
+		return sm_err_set(
+			err, -EINVAL,
+			"LISTEN_FDS: descriptors of socket activation do not cross into a VM");
 	return 0;
 }
 
@@ -304,10 +307,11 @@ static int check_parts(const struct sm_launch_config *l, struct sm_err *err)
 
 	for (size_t i = 0; i < SM_ARRAY_SIZE(parts); i++)
 		if (access(parts[i].path, parts[i].mode) < 0)
-			return sm_err_set(err, -ENOENT,
-					  "%s %s is missing or cannot be used: run \"" SM_RUNTIME_NAME
-					  " doctor\" for help",
-					  parts[i].what, parts[i].path);
+			return sm_err_set(
+				err, -ENOENT,
+				"%s %s is missing or cannot be used: run \"" SM_RUNTIME_NAME
+				" doctor\" for help",
+				parts[i].what, parts[i].path);
 	return 0;
 }
 
@@ -402,7 +406,8 @@ static int open_exports(const struct sm_guest_container *g, Supermachine__Sandbo
 	return 0;
 }
 
-static int send_create(struct sm_container *c, const struct sm_guest_container *g, struct sm_err *err)
+static int send_create(struct sm_container *c, const struct sm_guest_container *g,
+		       struct sm_err *err)
 {
 	Supermachine__Sandbox__V1__CreateRequest req =
 		SUPERMACHINE__SANDBOX__V1__CREATE_REQUEST__INIT;
@@ -446,7 +451,8 @@ static int guest_container(struct sm_container *c, struct sm_guest_container **g
 		.new_session_keyring = !c->o->no_new_keyring,
 	};
 
-	return in.hook_state ? sm_spec_container(c->config, &in, g, err) : sm_err_sys(err, -ENOMEM, "state");
+	return in.hook_state ? sm_spec_container(c->config, &in, g, err)
+			     : sm_err_sys(err, -ENOMEM, "state");
 }
 
 static int send_pidfd(const struct sm_container *c, struct sm_err *err)

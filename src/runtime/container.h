@@ -24,19 +24,19 @@ struct sm_make_options {
 };
 
 /* Rows of the options that create and run share. */
-#define SM_MAKE_OPTIONS(o)                                                                              \
-	{ "bundle", 'b', SM_OPT_STRING, &(o)->bundle, "DIR",                                            \
-	  "the bundle (default: the working directory)" },                                             \
-	{ "console-socket", 0, SM_OPT_STRING, &(o)->console_socket, "PATH",                             \
-	  "unix socket that is sent the master of the container's terminal" },                         \
-	{ "pidfd-socket", 0, SM_OPT_STRING, &(o)->pidfd_socket, "PATH",                                 \
-	  "unix socket that is sent a pidfd of the container's process" },                             \
-	{ "pid-file", 0, SM_OPT_STRING, &(o)->pid_file, "FILE",                                         \
-	  "write the pid of the container's process there" },                                          \
-	{ "no-pivot", 0, SM_OPT_BOOL, &(o)->no_pivot, NULL, "taken for runc's sake: no effect" },        \
-	{ "no-new-keyring", 0, SM_OPT_BOOL, &(o)->no_new_keyring, NULL,                                  \
-	  "no session keyring of its own for the container" },                                         \
-	{ "preserve-fds", 0, SM_OPT_INT, &(o)->preserve_fds, "N",                                       \
+#define SM_MAKE_OPTIONS(o)                                                                      \
+	{ "bundle", 'b', SM_OPT_STRING, &(o)->bundle, "DIR",                                    \
+	  "the bundle (default: the working directory)" },                                      \
+	{ "console-socket", 0, SM_OPT_STRING, &(o)->console_socket, "PATH",                     \
+	  "unix socket that is sent the master of the container's terminal" },                  \
+	{ "pidfd-socket", 0, SM_OPT_STRING, &(o)->pidfd_socket, "PATH",                         \
+	  "unix socket that is sent a pidfd of the container's process" },                      \
+	{ "pid-file", 0, SM_OPT_STRING, &(o)->pid_file, "FILE",                                 \
+	  "write the pid of the container's process there" },                                   \
+	{ "no-pivot", 0, SM_OPT_BOOL, &(o)->no_pivot, NULL, "taken for runc's sake: no effect" }, \
+	{ "no-new-keyring", 0, SM_OPT_BOOL, &(o)->no_new_keyring, NULL,                         \
+	  "no session keyring of its own for the container" },                                  \
+	{ "preserve-fds", 0, SM_OPT_INT, &(o)->preserve_fds, "N",                               \
 	  "refused unless 0: descriptors do not cross into a VM" }
 
 struct sm_container {
@@ -55,10 +55,10 @@ struct sm_container {
 	char *paths[3];			/* of *o, made absolute */
 };
 
-#define SM_CONTAINER_INIT                                                                        \
-	{                                                                                        \
-		.store = SM_STORE_INIT, .launch = SM_LAUNCH_INIT, .pty = SM_PTY_INIT,            \
-		.tty = SM_TTY_INIT                                                               \
+#define SM_CONTAINER_INIT                                                                       \
+	{                                                                                       \
+		.store = SM_STORE_INIT, .launch = SM_LAUNCH_INIT, .pty = SM_PTY_INIT,           \
+		.tty = SM_TTY_INIT                                                              \
 	}
 
 /* Makes the container; on 0 its status is "created" and it is locked. On failure all is undone;
@@ -85,8 +85,8 @@ int sm_container_config(const struct sm_store *s, struct sm_config **config, str
 int sm_container_started(const struct sm_store *s, struct sm_state *state,
 			 const struct sm_config *config, struct sm_err *err);
 
-/* Removes what a container that has ended left: cgroups, directory. Then poststop hooks, of config if
- * that is not NULL. The store must be locked. state may be NULL (damaged). */
+/* Removes what a container that has ended left: cgroups, directory. Then poststop hooks, of
+ * config if that is not NULL. The store must be locked. state may be NULL (damaged). */
 int sm_container_destroy(struct sm_store *s, const struct sm_state *state,
 			 const struct sm_config *config, struct sm_err *err);
 

@@ -30,9 +30,10 @@ const struct sm_command sm_cmd_create = {
 	.name = "create",
 	.args = "<container-id>",
 	.summary = "create a container",
-	.text = "   Reads config.json in the bundle, boots a microVM and makes the container in it, up to\n"
-		"   but not including the program that it is to run: that is for \"start\". The id is yours\n"
-		"   to choose and must be unique on this host.\n",
+	.text = "   Reads config.json in the bundle, boots a microVM and makes the container\n"
+		"   in it, up to but not including the program that it is to run: that is\n"
+		"   for \"start\". The id is yours to choose and must be unique on this\n"
+		"   host.\n",
 	.min = 1,
 	.max = 1,
 	.stop_at = SIZE_MAX,

@@ -3,9 +3,10 @@
 /*
  * Theory of operation
  *
- * The VM is ended before the lock is taken: whoever holds the lock (a create whose guest boots, a start
- * whose hooks run) waits for that VM, so its end is what makes them let go. Once we have the lock nobody
- * else changes the container; then the state is read again, for it may be another one by now.
+ * The VM is ended before the lock is taken: whoever holds the lock (a create whose guest boots, a
+ * start whose hooks run) waits for that VM, so its end is what makes them let go. Once we have the
+ * lock nobody else changes the container; then the state is read again, for it may be another one
+ * by now.
  */
 #include <errno.h>
 #include <signal.h>
@@ -43,8 +44,8 @@ static int may_delete(const struct sm_state *state, bool force, struct sm_err *e
 	/* a created container has run nothing yet; callers count on its being taken */
 	if (force || status == SM_STATUS_STOPPED || status == SM_STATUS_CREATED)
 		return 0;
-	return sm_err_set(err, -EBUSY, "cannot delete container %s that is not stopped: %s", state->id,
-			  sm_status_name(status));
+	return sm_err_set(err, -EBUSY, "cannot delete container %s that is not stopped: %s",
+			  state->id, sm_status_name(status));
 }
 
 /* With --force a state that cannot be read is no hindrance: *state is NULL then. */
@@ -73,7 +74,8 @@ static struct sm_state *salvage(const struct sm_runtime *rt, const struct sm_sto
 	const char *path;
 
 	if (state && sm_container_config(s, &config, NULL) == 0 &&
-	    sm_cgroup_path(arena, config->cgroups_path, s->id, rt->systemd_cgroup, &path, NULL) == 0 &&
+	    sm_cgroup_path(arena, config->cgroups_path, s->id, rt->systemd_cgroup, &path, NULL) ==
+		    0 &&
 	    sm_cgroup_plan(arena, path, &cg, NULL) == 0)
 		dirs = sm_arena_array(arena, cg.n + 1, sizeof(*dirs));
 	sm_config_free(config);
@@ -91,7 +93,8 @@ static struct sm_state *salvage(const struct sm_runtime *rt, const struct sm_sto
 	return state;
 }
 
-static int delete_locked(const struct sm_runtime *rt, struct sm_store *s, bool force, struct sm_err *err)
+static int delete_locked(const struct sm_runtime *rt, struct sm_store *s, bool force,
+			 struct sm_err *err)
 {
 	sm_auto_state struct sm_state *state = NULL;
 	struct sm_config *config = NULL;
@@ -137,7 +140,8 @@ static int run(struct sm_runtime *rt, const struct sm_command *cmd, int argc, ch
 {
 	bool force = false;
 	const struct sm_opt opts[] = {
-		{ "force", 'f', SM_OPT_BOOL, &force, NULL, "end the container with SIGKILL if it still runs" },
+		{ "force", 'f', SM_OPT_BOOL, &force, NULL,
+		  "end the container with SIGKILL if it still runs" },
 		{ NULL },
 	};
 	sm_auto_args struct sm_args args = { NULL, 0 };

@@ -53,7 +53,7 @@ __attribute__((format(printf, 5, 6))) static void tell(struct doctor *d, enum ve
 	d->failed |= verdict == FAIL;
 }
 
-/* ---- running the parts that can tell about themselves ------------------------------------------ */
+/* ---- running the parts that can tell about themselves ---------------------------------------- */
 
 static void run_child(const char *const argv[], int out)
 {
@@ -136,8 +136,8 @@ static void check_kvm(struct doctor *d)
 	struct probe p = { 0 };
 	int r = run_program(argv, &out);
 
-	if (r != 0 || sm_json_read(d->arena, "probe", out.data ? (const char *)out.data : "", out.len,
-				   &probe_schema, &p, NULL) < 0) {
+	if (r != 0 || sm_json_read(d->arena, "probe", out.data ? (const char *)out.data : "",
+				   out.len, &probe_schema, &p, NULL) < 0) {
 		tell(d, WARN, "kvm", remedy, "cannot be probed: %s --probe: %s", d->settings->vmm,
 		     r < 0 ? strerror(-r) : first_line(d, &out));
 		return;
@@ -161,7 +161,8 @@ static void check_qemu(struct doctor *d)
 	int r = run_program(argv, &out);
 
 	tell(d, r == 0 ? OK : FAIL, "qemu",
-	     "install it (Debian: apt-get install qemu-system-x86) or name it as \"qemu\" in the settings",
+	     "install it (Debian: apt-get install qemu-system-x86) or name it as \"qemu\" in the "
+	     "settings",
 	     "%s: %s", d->settings->qemu, r == 127 ? "cannot be run" : first_line(d, &out));
 }
 
@@ -171,12 +172,13 @@ static void check_vmm(struct doctor *d)
 	sm_auto_buf struct sm_buf out = SM_BUF_INIT(OUTPUT_MAX);
 	int r = run_program(argv, &out);
 
-	tell(d, r == 0 ? OK : FAIL, "sm-vmm", "install supermachine whole, or name it as \"vmm\" in the settings",
-	     "%s: %s", d->settings->vmm, r == 127 ? "cannot be run" : first_line(d, &out));
+	tell(d, r == 0 ? OK : FAIL, "sm-vmm",
+	     "install supermachine whole, or name it as \"vmm\" in the settings", "%s: %s",
+	     d->settings->vmm, r == 127 ? "cannot be run" : first_line(d, &out));
 }
 
-/* The banner of an uncompressed kernel: "Linux version 6.1.0 (…) …". It stands within the first tens of
- * megabytes; how far depends on the configuration. */
+/* The banner of an uncompressed kernel: "Linux version 6.1.0 (…) …". It stands within the first
+ * tens of megabytes; how far depends on the configuration. */
 static const char *kernel_banner(struct doctor *d, int fd)
 {
 	static const char mark[] = "Linux version ";
@@ -238,8 +240,9 @@ static void check_cgroups(struct doctor *d)
 	size_t v1 = 0;
 
 	if (sm_cgroup_plan(d->arena, "", &cg, &err) < 0 || !cg.n) {
-		tell(d, WARN, "cgroups", "mount cgroup2 on /sys/fs/cgroup: without it no limits hold on the host",
-		     "%s", err.code ? sm_err_text(&err) : "none are mounted");
+		tell(d, WARN, "cgroups",
+		     "mount cgroup2 on /sys/fs/cgroup: without it no limits hold on the host", "%s",
+		     err.code ? sm_err_text(&err) : "none are mounted");
 		return;
 	}
 	for (size_t i = 0; i < cg.n; i++) {
@@ -262,8 +265,8 @@ static void check_root(struct doctor *d)
 	if (r == 0 && access(d->rt->root, W_OK) < 0)
 		r = -errno;
 	if (r < 0)
-		tell(d, FAIL, "state", "choose a directory that can be written with --root", "%s: %s",
-		     d->rt->root, strerror(-r));
+		tell(d, FAIL, "state", "choose a directory that can be written with --root",
+		     "%s: %s", d->rt->root, strerror(-r));
 	else
 		tell(d, OK, "state", NULL, "%s can be written", d->rt->root);
 	tell(d, geteuid() == 0 ? OK : WARN, "privileges",
@@ -333,8 +336,8 @@ const struct sm_command sm_cmd_doctor = {
 	.name = "doctor",
 	.args = "",
 	.summary = "check whether this host can run containers",
-	.text = "   Prints a line for each thing that containers need, what was found, and what to do about it.\n"
-		"   The exit code is 0 if containers can run.\n",
+	.text = "   Prints a line for each thing that containers need, what was found, and\n"
+		"   what to do about it. The exit code is 0 if containers can run.\n",
 	.min = 0,
 	.max = 0,
 	.stop_at = SIZE_MAX,

@@ -3,14 +3,14 @@
 /*
  * Theory of operation
  *
- * Each exec has a process of its own on the host, its proxy: signals that it gets go to the process in
- * the guest, and its exit code is that process's. Callers (containerd, conmon) know nothing else of an
- * exec. In the foreground the proxy is the command itself; with --detach it is a child that the caller
- * adopts:
+ * Each exec has a process of its own on the host, its proxy: signals that it gets go to the process
+ * in the guest, and its exit code is that process's. Callers (containerd, conmon) know nothing else
+ * of an exec. In the foreground the proxy is the command itself; with --detach it is a child that
+ * the caller adopts:
  *
  *	command ──fork──► proxy
  *	   │  report          Exec to sm-vmm, with the caller's descriptors
- *	   │ ◄────────────    it runs, or the text of what failed; fds 0 to 2 are /dev/null now
+ *	   │ ◄────────────    it runs, or why not; fds 0 to 2 are /dev/null now
  *	pid file, exit 0      Wait … exit with the code
  *
  * A proxy that is killed closes its connection, and sm-vmm kills the process.
@@ -57,11 +57,11 @@ static int check_status(const struct exec *x, struct sm_err *err)
 	case SM_STATUS_RUNNING:
 		return 0;
 	case SM_STATUS_PAUSED:
-		return x->o->ignore_paused ?
-			       0 :
-			       sm_err_set(err, -EBUSY,
-					  "cannot exec in a paused container (use --ignore-paused to "
-					  "override)");
+		if (x->o->ignore_paused)
+			return 0;
+		return sm_err_set(err, -EBUSY,
+				  "cannot exec in a paused container "
+				  "(use --ignore-paused to override)");
 	case SM_STATUS_CREATING:
 		return sm_err_set(err, -EBUSY, "cannot exec in a container that is being created");
 	default:
@@ -218,8 +218,8 @@ static void drop_stdio(void)
 			dup2(null, i);
 }
 
-/* The size of a terminal is set on its master, which the caller has: only the session that the slave
- * belongs to hears of it. */
+/* The size of a terminal is set on its master, which the caller has: only the session that the
+ * slave belongs to hears of it. */
 static void take_terminal(const struct exec *x)
 {
 	setsid();
@@ -227,8 +227,8 @@ static void take_terminal(const struct exec *x)
 		ioctl(x->pty.slave, TIOCSCTTY, 0);
 }
 
-/* A session leader that ends with a terminal hangs it up, and what is still on its way to the reader
- * would be lost: give it up first. */
+/* A session leader that ends with a terminal hangs it up, and what is still on its way to the
+ * reader would be lost: give it up first. */
 static void leave_terminal(const struct exec *x)
 {
 	signal(SIGHUP, SIG_IGN);
@@ -335,23 +335,32 @@ static int run(struct sm_runtime *rt, const struct sm_command *cmd, int argc, ch
 {
 	struct sm_exec_options o = { 0 };
 	const struct sm_opt opts[] = {
-		{ "console-socket", 0, SM_OPT_STRING, &o.console_socket, "PATH", "unix socket that is sent the master of the terminal" },
-		{ "pidfd-socket", 0, SM_OPT_STRING, &o.pidfd_socket, "PATH", "unix socket that is sent a pidfd of the process" },
+		{ "console-socket", 0, SM_OPT_STRING, &o.console_socket, "PATH",
+		  "unix socket that is sent the master of the terminal" },
+		{ "pidfd-socket", 0, SM_OPT_STRING, &o.pidfd_socket, "PATH",
+		  "unix socket that is sent a pidfd of the process" },
 		{ "cwd", 0, SM_OPT_STRING, &o.cwd, "DIR", "working directory in the container" },
 		{ "env", 'e', SM_OPT_LIST, &o.env, "NAME=VALUE", "add to the environment" },
 		{ "tty", 't', SM_OPT_BOOL, &o.tty, NULL, "allocate a terminal" },
 		{ "user", 'u', SM_OPT_STRING, &o.user, "UID[:GID]", "who runs it" },
 		{ "additional-gids", 'g', SM_OPT_LIST, &o.gids, "GID", "additional groups" },
-		{ "process", 'p', SM_OPT_STRING, &o.process, "FILE", "take the process from a file of JSON" },
+		{ "process", 'p', SM_OPT_STRING, &o.process, "FILE",
+		  "take the process from a file of JSON" },
 		{ "detach", 'd', SM_OPT_BOOL, &o.detach, NULL, "do not wait for its end" },
-		{ "pid-file", 0, SM_OPT_STRING, &o.pid_file, "FILE", "write the pid of the process's proxy on the host there" },
-		{ "process-label", 0, SM_OPT_STRING, &o.process_label, "LABEL", "refused: no SELinux in the VM" },
-		{ "apparmor", 0, SM_OPT_STRING, &o.apparmor, "PROFILE", "refused: no AppArmor in the VM" },
+		{ "pid-file", 0, SM_OPT_STRING, &o.pid_file, "FILE",
+		  "write the pid of the process's proxy on the host there" },
+		{ "process-label", 0, SM_OPT_STRING, &o.process_label, "LABEL",
+		  "refused: no SELinux in the VM" },
+		{ "apparmor", 0, SM_OPT_STRING, &o.apparmor, "PROFILE",
+		  "refused: no AppArmor in the VM" },
 		{ "no-new-privs", 0, SM_OPT_BOOL, &o.no_new_privs, NULL, "set no_new_privs" },
 		{ "cap", 'c', SM_OPT_LIST, &o.caps, "CAP", "add a capability" },
-		{ "preserve-fds", 0, SM_OPT_INT, &o.preserve_fds, "N", "refused unless 0: descriptors do not cross into a VM" },
-		{ "cgroup", 0, SM_OPT_STRING, &o.cgroup, "PATH", "refused: the container has one cgroup in the VM" },
-		{ "ignore-paused", 0, SM_OPT_BOOL, &o.ignore_paused, NULL, "also in a paused container" },
+		{ "preserve-fds", 0, SM_OPT_INT, &o.preserve_fds, "N",
+		  "refused unless 0: descriptors do not cross into a VM" },
+		{ "cgroup", 0, SM_OPT_STRING, &o.cgroup, "PATH",
+		  "refused: the container has one cgroup in the VM" },
+		{ "ignore-paused", 0, SM_OPT_BOOL, &o.ignore_paused, NULL,
+		  "also in a paused container" },
 		{ "no-subreaper", 0, SM_OPT_BOOL, &o.no_subreaper, NULL, NULL },
 		{ NULL },
 	};
@@ -372,8 +381,8 @@ const struct sm_command sm_cmd_exec = {
 	.name = "exec",
 	.args = "<container-id> <command> [arguments...] | --process FILE <container-id>",
 	.summary = "run a further process in a container",
-	.text = "   Runs a process in a container that was created. The exit code is the process's, 255 when\n"
-		"   it could not be run.\n",
+	.text = "   Runs a process in a container that was created. The exit code is the\n"
+		"   process's, 255 when it could not be run.\n",
 	.min = 1,
 	.max = SIZE_MAX,
 	.stop_at = 1,

@@ -32,7 +32,8 @@ static int refuse(const struct sm_exec_options *o, struct sm_err *err)
 
 	for (size_t i = 0; i < SM_ARRAY_SIZE(refused); i++)
 		if (refused[i].given)
-			return sm_err_set(err, -EINVAL, "%s: %s", refused[i].option, refused[i].why);
+			return sm_err_set(err, -EINVAL, "%s: %s", refused[i].option,
+					  refused[i].why);
 	return 0;
 }
 
@@ -46,15 +47,17 @@ static int parse_id(const char *text, size_t len, const char *what, uint64_t *id
 	while (i < len && text[i] >= '0' && text[i] <= '9' && v <= UINT32_MAX)
 		v = v * 10 + (uint64_t)(text[i++] - '0');
 	if (!len || (i < len && v <= UINT32_MAX))
-		return sm_err_set(err, -EINVAL,
-				  "parsing %.*s as int for %s failed: strconv.Atoi: parsing \"%.*s\": "
-				  "invalid syntax",
-				  (int)len, text, what, (int)len, text);
+		return sm_err_set(
+			err, -EINVAL,
+			"parsing %.*s as int for %s failed: strconv.Atoi: parsing \"%.*s\": "
+			"invalid syntax",
+			(int)len, text, what, (int)len, text);
 	if (v > UINT32_MAX - 1)
-		return sm_err_set(err, -ERANGE,
-				  "parsing %.*s as int for %s failed: strconv.Atoi: parsing \"%.*s\": "
-				  "value out of range",
-				  (int)len, text, what, (int)len, text);
+		return sm_err_set(
+			err, -ERANGE,
+			"parsing %.*s as int for %s failed: strconv.Atoi: parsing \"%.*s\": "
+			"value out of range",
+			(int)len, text, what, (int)len, text);
 	*id = v;
 	return 0;
 }
@@ -140,8 +143,8 @@ static int read_process(struct sm_exec_process *p, const struct sm_exec_options 
 
 	if (r < 0)
 		return sm_err_sys(err, r, "open %s", o->process);
-	r = sm_process_parse(o->process, text.data ? (const char *)text.data : "", text.len, &p->given,
-			     err);
+	r = sm_process_parse(o->process, text.data ? (const char *)text.data : "", text.len,
+			     &p->given, err);
 	if (r == 0)
 		*process = *p->given->process;
 	if (r == 0 && o->tty)	/* conmon says it here and not in the file */
@@ -180,8 +183,8 @@ static int derive_process(struct sm_exec_process *p, const struct sm_exec_option
 	return r;
 }
 
-static int make(struct sm_exec_process *p, const struct sm_store *s, const struct sm_exec_options *o,
-		char **args, size_t nargs, struct sm_err *err)
+static int make(struct sm_exec_process *p, const struct sm_store *s,
+		const struct sm_exec_options *o, char **args, size_t nargs, struct sm_err *err)
 {
 	struct sm_process process;
 	struct sm_guest_process_inputs in = { .process = &process, .exec = true };

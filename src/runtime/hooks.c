@@ -4,9 +4,9 @@
  * Theory of operation
  *
  * A hook is a process group of its own with three pipes. One poll loop writes the state, reads what
- * the hook says (the first OUTPUT_MAX bytes of each stream are kept) and watches its pidfd. The hook is
- * over when its process ended: a daemon that it left with the pipes open is not waited for. Past its
- * timeout the whole group is killed.
+ * the hook says (the first OUTPUT_MAX bytes of each stream are kept) and watches its pidfd. The
+ * hook is over when its process ended: a daemon that it left with the pipes open is not waited for.
+ * Past its timeout the whole group is killed.
  */
 #include "runtime/hooks.h"
 

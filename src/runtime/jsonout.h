@@ -7,8 +7,8 @@
 #include "spec/json.h"
 
 /*
- * JSON texts. A failure on the way (memory) is remembered and told by sm_jsonout_text(); NULL may be
- * given for the object. A key is NULL for an element of an array.
+ * JSON texts. A failure on the way (memory) is remembered and told by sm_jsonout_text(); NULL may
+ * be given for the object. A key is NULL for an element of an array.
  */
 struct sm_jsonout;
 

@@ -116,8 +116,8 @@ const struct sm_command sm_cmd_kill = {
 	.name = "kill",
 	.args = "<container-id> [signal]",
 	.summary = "send a signal (default: SIGTERM) to the container's first process",
-	.text = "   The signal is a number or a name, with or without SIG. SIGKILL ends the container even if\n"
-		"   its VM does not answer any more.\n",
+	.text = "   The signal is a number or a name, with or without SIG. SIGKILL ends the\n"
+		"   container even if its VM does not answer any more.\n",
 	.min = 1,
 	.max = 2,
 	.stop_at = 1,

@@ -7,13 +7,13 @@
  *	fork ───────────────────────────────────────►	waits for `go`
  *	its pid and start time into state.json
  *	its pid into the cgroups
- *	go ─────────────────────────────────────────►	session, network namespace, descriptors, exec
+ *	go ─────────────────────────────────────────►	session, netns, descriptors, exec
  *	reads `status` to its end  ◄─────────────────	closed by exec, or a struct failure
  *
- * If sm-runtime is killed before `go`, the child reads the end of the pipe and is gone; after it, the
- * container can be found by state.json, and sm-vmm gives up by itself when its control socket closes
- * before the container was made. There is no double fork: who adopts sm-runtime's children (conmon,
- * containerd's shim) has to be able to wait for sm-vmm.
+ * If sm-runtime is killed before `go`, the child reads the end of the pipe and is gone; after it,
+ * the container can be found by state.json, and sm-vmm gives up by itself when its control socket
+ * closes before the container was made. There is no double fork: who adopts sm-runtime's children
+ * (conmon, containerd's shim) has to be able to wait for sm-vmm.
  */
 #include "runtime/launch.h"
 
@@ -313,7 +313,7 @@ int sm_launch_start(const struct sm_launch_config *c, const struct sm_store *s,
 void sm_launch_kill(struct sm_launch *l)
 {
 	if (l->proc.pid > 0) {
-		kill(l->proc.pid, SIGKILL);	/* our child: not reaped, so nobody else has the pid */
+		kill(l->proc.pid, SIGKILL);	/* our child: the pid is nobody else's */
 		while (waitpid(l->proc.pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}
@@ -327,7 +327,7 @@ void sm_launch_release(struct sm_launch *l)
 	sm_close(&l->pidfd);
 }
 
-/* ---- what it left ----------------------------------------------------------------------------- */
+/* ---- what it left ---------------------------------------------------------------------------- */
 
 /* The last whole lines of a file of the state directory; NULL if there are none. */
 static char *tail(const struct sm_store *s, const char *name)

@@ -29,9 +29,9 @@ struct sm_launch {
 
 #define SM_LAUNCH_INIT { { 0, 0 }, -1, -1 }
 
-/* Starts sm-vmm as a child of the caller, in the cgroups and the network namespace, with nothing but
- * its own descriptors. state->vmm is set and saved before sm-vmm runs its first instruction. On
- * failure nothing is left. */
+/* Starts sm-vmm as a child of the caller, in the cgroups and the network namespace, with nothing
+ * but its own descriptors. state->vmm is set and saved before sm-vmm runs its first instruction.
+ * On failure nothing is left. */
 int sm_launch_start(const struct sm_launch_config *c, const struct sm_store *s,
 		    struct sm_state *state, const struct sm_cgroups *cg, struct sm_launch *l,
 		    struct sm_err *err);

@@ -75,7 +75,8 @@ static int setup_log(struct sm_runtime *rt, int *log_fd, struct sm_err *err)
 	return 0;
 }
 
-/* The default for who is not root is in XDG_RUNTIME_DIR; the sticky bit keeps it from being swept. */
+/* The default for who is not root is in XDG_RUNTIME_DIR; the sticky bit keeps it from being
+ * swept. */
 static int default_root(struct sm_runtime *rt, struct sm_err *err)
 {
 	const char *xdg = getenv("XDG_RUNTIME_DIR");
@@ -172,12 +173,17 @@ static int run(struct sm_runtime *rt, int argc, char **argv, int *log_fd, struct
 {
 	const struct sm_opt opts[] = {
 		{ "debug", 0, SM_OPT_BOOL, &rt->debug, NULL, "log debug messages" },
-		{ "log", 0, SM_OPT_STRING, &rt->log, "FILE", "append log lines to FILE instead of standard error" },
-		{ "log-format", 0, SM_OPT_STRING, &rt->log_format, "FORMAT", "shape of log lines: text (default) or json" },
-		{ "root", 0, SM_OPT_STRING, &rt->root, "DIR", "where the state of containers is (default /run/supermachine)" },
+		{ "log", 0, SM_OPT_STRING, &rt->log, "FILE",
+		  "append log lines to FILE instead of standard error" },
+		{ "log-format", 0, SM_OPT_STRING, &rt->log_format, "FORMAT",
+		  "shape of log lines: text (default) or json" },
+		{ "root", 0, SM_OPT_STRING, &rt->root, "DIR",
+		  "where the state of containers is (default /run/supermachine)" },
 		{ "criu", 0, SM_OPT_STRING, &rt->criu, "PATH", NULL },
-		{ "systemd-cgroup", 0, SM_OPT_BOOL, &rt->systemd_cgroup, NULL, "cgroupsPath is of the form slice:prefix:name" },
-		{ "rootless", 0, SM_OPT_STRING, &rt->rootless, "WHEN", "ignore cgroup permission errors: true, false or auto (default)" },
+		{ "systemd-cgroup", 0, SM_OPT_BOOL, &rt->systemd_cgroup, NULL,
+		  "cgroupsPath is of the form slice:prefix:name" },
+		{ "rootless", 0, SM_OPT_STRING, &rt->rootless, "WHEN",
+		  "ignore cgroup permission errors: true, false or auto (default)" },
 		{ "help", 'h', SM_OPT_BOOL, &rt->help, NULL, "show help" },
 		{ "version", 'v', SM_OPT_BOOL, &rt->version, NULL, "print the version" },
 		{ NULL },
@@ -221,7 +227,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 3; i++)
 		rt.stdio_closed[i] = fcntl(i, F_GETFD) < 0;
 	sm_fix_stdio();
-	signal(SIGPIPE, SIG_IGN);	/* who hangs up on us is an error to deal with, and to clean up after */
+	/* Who hangs up on us is an error to deal with, and to clean up after. */
+	signal(SIGPIPE, SIG_IGN);
 	code = run(&rt, argc, argv, &log_fd, &err);
 	if (fflush(stdout) != 0 && code == 0)
 		code = FAILED;

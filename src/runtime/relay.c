@@ -3,10 +3,10 @@
 /*
  * Theory of operation
  *
- * The caller's descriptors are shared with other processes, so they stay blocking and are touched when
- * epoll says so; the master is ours and does not block. A chunk of input is held until the master has
- * taken all of it, and no more is read meanwhile, so neither direction can stop the other: the guest
- * may write while it does not read.
+ * The caller's descriptors are shared with other processes, so they stay blocking and are touched
+ * when epoll says so; the master is ours and does not block. A chunk of input is held until the
+ * master has taken all of it, and no more is read meanwhile, so neither direction can stop the
+ * other: the guest may write while it does not read.
  */
 #include "runtime/relay.h"
 

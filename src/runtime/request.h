@@ -14,8 +14,9 @@ struct sm_request_fds {
 	size_t n;
 };
 
-/* Fills the message: the pty's slave with a terminal, else the caller's own 0 to 2. A descriptor that
- * the caller had closed, and a standard input that is /dev/null, is none (the guest has its own). */
+/* Fills the message: the pty's slave with a terminal, else the caller's own 0 to 2. A descriptor
+ * that the caller had closed, and a standard input that is /dev/null, is none (the guest has its
+ * own). */
 void sm_request_stdio(const struct sm_runtime *rt, const struct sm_pty *pty,
 		      Supermachine__Sandbox__V1__StdioFds *stdio, struct sm_request_fds *fds);
 

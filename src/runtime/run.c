@@ -12,7 +12,8 @@
 
 #define LOST 255
 
-/* sm-vmm shares the caller's descriptors and may leave them non-blocking; a shell would not like it. */
+/* sm-vmm shares the caller's descriptors and may leave them non-blocking; a shell would not like
+ * it. */
 static void save_flags(int flags[3])
 {
 	for (int i = 0; i < 3; i++)
@@ -98,9 +99,12 @@ static int run(struct sm_runtime *rt, const struct sm_command *cmd, int argc, ch
 	struct sm_make_options o = { 0 };
 	const struct sm_opt opts[] = {
 		SM_MAKE_OPTIONS(&o),
-		{ "detach", 'd', SM_OPT_BOOL, &o.detach, NULL, "do not wait for the container's end" },
-		{ "keep", 0, SM_OPT_BOOL, &o.keep, NULL, "do not delete the container after its end" },
-		{ "no-subreaper", 0, SM_OPT_BOOL, &o.no_subreaper, NULL, "taken for runc's sake: no effect" },
+		{ "detach", 'd', SM_OPT_BOOL, &o.detach, NULL,
+		  "do not wait for the container's end" },
+		{ "keep", 0, SM_OPT_BOOL, &o.keep, NULL,
+		  "do not delete the container after its end" },
+		{ "no-subreaper", 0, SM_OPT_BOOL, &o.no_subreaper, NULL,
+		  "taken for runc's sake: no effect" },
 		{ NULL },
 	};
 	struct sm_container c = SM_CONTAINER_INIT;
@@ -120,9 +124,9 @@ const struct sm_command sm_cmd_run = {
 	.name = "run",
 	.args = "<container-id>",
 	.summary = "create and run a container",
-	.text = "   Creates a container as \"create\" does and starts it. Without --detach it then waits: signals\n"
-		"   are passed on, the exit code is the container's (128 + n if signal n ended it), and the\n"
-		"   container is deleted.\n",
+	.text = "   Creates a container as \"create\" does and starts it. Without --detach\n"
+		"   it then waits: signals are passed on, the exit code is the container's\n"
+		"   (128 + n if signal n ended it), and the container is deleted.\n",
 	.min = 1,
 	.max = 1,
 	.stop_at = SIZE_MAX,

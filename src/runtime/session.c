@@ -4,8 +4,8 @@
  * Theory of operation
  *
  * One loop, one connection. sm_session_call() sends a request and runs the loop until its answer is
- * there; sm_session_follow() runs it until a process has ended. What a signal means depends on which of
- * the two runs:
+ * there; sm_session_follow() runs it until a process has ended. What a signal means depends on
+ * which of the two runs:
  *
  *		INT TERM HUP QUIT	other signals		WINCH
  *	call	the call is given up	kept for follow		-
@@ -191,8 +191,9 @@ static int send_request(struct sm_session *s, const char *method, const Protobuf
 			const int *fds, size_t nfds, const ProtobufCMessageDescriptor *out,
 			struct sm_err *err)
 {
-	int r = s->lost ? -ECONNRESET :
-			  sm_rpc_send(s->rpc, SM_VMM_SERVICE, method, req, fds, nfds, out, on_answer, s);
+	int r = s->lost ? -ECONNRESET
+			: sm_rpc_send(s->rpc, SM_VMM_SERVICE, method, req, fds, nfds, out,
+				      on_answer, s);
 
 	s->answered = false;
 	if (r == -EPIPE)	/* it went, and the loop has not seen it yet */

@@ -12,18 +12,19 @@
 #include "runtime/console.h"
 
 /*
- * A conversation with sm-vmm that lasts: requests while signals are looked after, and then the wait for
- * the end of a process, with signals forwarded and, in the foreground, a terminal relayed.
+ * A conversation with sm-vmm that lasts: requests while signals are looked after, and then the wait
+ * for the end of a process, with signals forwarded and, in the foreground, a terminal relayed.
  */
 struct sm_session;
 
-/* Takes the connected socket fd in any case. From now on the signals that can be forwarded are blocked
- * in this process. */
+/* Takes the connected socket fd in any case. From now on the signals that can be forwarded are
+ * blocked in this process. */
 int sm_session_new(int fd, struct sm_session **s, struct sm_err *err);
 void sm_session_free(struct sm_session **s);
 #define sm_auto_session __attribute__((cleanup(sm_session_free)))
 
-/* One request, answered. INT, TERM, HUP and QUIT end it: -EINTR. The connection lost: -ECONNRESET. */
+/* One request, answered. INT, TERM, HUP and QUIT end it: -EINTR. The connection lost:
+ * -ECONNRESET. */
 int sm_session_call(struct sm_session *s, const char *method, const ProtobufCMessage *req,
 		    const int *fds, size_t nfds, const ProtobufCMessageDescriptor *out,
 		    struct sm_err *err);
@@ -37,12 +38,12 @@ struct sm_follow {
 	const char *exec_id;	/* "" for the container's first process */
 	int master;		/* of a pty to relay to the caller's stdin and stdout; -1: none */
 	int winsize_from;	/* terminal whose size counts on SIGWINCH; -1: none */
-	bool resize;		/* tell sm-vmm of a new size (else setting it on master is enough) */
+	bool resize;		/* tell sm-vmm of a new size, which it cannot see itself */
 	int pidfd;		/* its end is the process's; -1: sm-vmm is asked by Wait */
 };
 
-/* Returns when the process has ended and what it wrote to the pty is out. *status: as wait4(2) gives
- * it; of Wait only. -ECONNRESET: the VM was lost before it could say. */
+/* Returns when the process has ended and what it wrote to the pty is out. *status: as wait4(2)
+ * gives it; of Wait only. -ECONNRESET: the VM was lost before it could say. */
 int sm_session_follow(struct sm_session *s, const struct sm_follow *follow, uint32_t *status,
 		      struct sm_err *err);
 

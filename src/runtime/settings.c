@@ -39,7 +39,8 @@ static const struct sm_word hypervisor_words[] = {
 };
 
 static const struct sm_field doc_fields[] = {
-	{ "hypervisor", SM_FIELD_WORD, offsetof(struct doc, hypervisor), .words = hypervisor_words },
+	{ "hypervisor", SM_FIELD_WORD, offsetof(struct doc, hypervisor),
+	  .words = hypervisor_words },
 	{ "vmm", SM_FIELD_STRING, offsetof(struct doc, vmm) },
 	{ "kernel", SM_FIELD_STRING, offsetof(struct doc, kernel) },
 	{ "initrd", SM_FIELD_STRING, offsetof(struct doc, initrd) },

@@ -42,7 +42,8 @@ static int run(struct sm_runtime *rt, const struct sm_command *cmd, int argc, ch
 	const char *bundle = NULL;
 	bool rootless = false;
 	const struct sm_opt opts[] = {
-		{ "bundle", 'b', SM_OPT_STRING, &bundle, "DIR", "where to write it (default: the working directory)" },
+		{ "bundle", 'b', SM_OPT_STRING, &bundle, "DIR",
+		  "where to write it (default: the working directory)" },
 		{ "rootless", 0, SM_OPT_BOOL, &rootless, NULL, "for a user who is not root" },
 		{ NULL },
 	};
@@ -60,8 +61,8 @@ const struct sm_command sm_cmd_spec = {
 	.name = "spec",
 	.args = "",
 	.summary = "write a config.json to start from",
-	.text = "   Writes a config.json for a shell on a terminal, to be edited. The root filesystem is\n"
-		"   expected in the directory rootfs beside it.\n",
+	.text = "   Writes a config.json for a shell on a terminal, to be edited. The root\n"
+		"   filesystem is expected in the directory rootfs beside it.\n",
 	.min = 0,
 	.max = 0,
 	.stop_at = SIZE_MAX,

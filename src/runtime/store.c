@@ -8,13 +8,13 @@
  *	creating ──► created ──► running ⇄ paused
  *	    └───────────┴───────────┴────────┴──► stopped	(never written: sm-vmm is not alive)
  *
- * Only creating, created, running and paused are ever written. A container is stopped as soon as its
- * sm-vmm is gone, however that came about; one that is being created also when its creator is gone.
- * Because a process is named by pid and start time, no other process is ever taken for it.
+ * Only creating, created, running and paused are ever written. A container is stopped as soon as
+ * its sm-vmm is gone, however that came about; one that is being created also when its creator is
+ * gone. Because a process is named by pid and start time, no other process is ever taken for it.
  *
- * The lock file is held by who changes the container. Readers take no lock: state.json is replaced by
- * rename. delete unlinks the directory while it holds the lock, so whoever got the lock afterwards
- * looks whether its directory is still there.
+ * The lock file is held by who changes the container. Readers take no lock: state.json is replaced
+ * by rename. delete unlinks the directory while it holds the lock, so whoever got the lock
+ * afterwards looks whether its directory is still there.
  */
 #include "runtime/store.h"
 
@@ -220,11 +220,13 @@ static int state_from_doc(const struct sm_store *s, const struct doc *d, struct 
 			  struct sm_err *err)
 {
 	if (d->version.v != SM_STORE_VERSION)
-		return sm_err_set(err, -EINVAL, "%s/%s/state.json: version %llu: must be %d", s->root,
-				  s->id, (unsigned long long)d->version.v, SM_STORE_VERSION);
+		return sm_err_set(err, -EINVAL, "%s/%s/state.json: version %llu: must be %d",
+				  s->root, s->id, (unsigned long long)d->version.v,
+				  SM_STORE_VERSION);
 	if (!d->id || strcmp(d->id, s->id) != 0 || !d->bundle || !d->rootfs || !d->created ||
 	    !d->status.set)
-		return sm_err_set(err, -EINVAL, "%s/%s/state.json: is not complete", s->root, s->id);
+		return sm_err_set(err, -EINVAL, "%s/%s/state.json: is not complete", s->root,
+				  s->id);
 	out->id = d->id;
 	out->bundle = d->bundle;
 	out->rootfs = d->rootfs;

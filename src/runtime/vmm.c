@@ -68,7 +68,8 @@ static int call(struct sm_vmm *vmm, const char *method, const ProtobufCMessage *
 {
 	ProtobufCMessage *rsp = NULL;
 	int r = sm_rpc_call(vmm->fd, &vmm->stream, SM_VMM_SERVICE, method, req, NULL, 0,
-			    &supermachine__agent__v1__empty__descriptor, vmm->timeout_ms, &rsp, err);
+			    &supermachine__agent__v1__empty__descriptor, vmm->timeout_ms, &rsp,
+			    err);
 
 	if (r == 0)
 		protobuf_c_message_free_unpacked(rsp, NULL);

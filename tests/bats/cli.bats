@@ -560,6 +560,7 @@ gone() { ! [ -e "/proc/$1" ] || grep -q '^State:.*Z' "/proc/$1/status"; }
 
 @test "create killed at any moment: delete --force leaves nothing" {
 	args sleep 1000
+	mkdir -p "$ROOT"
 	for i in {0..19}; do
 		sm create -b "$BUNDLE" "$ID" < /dev/null > /dev/null 2>&1 3>&- &
 		creator=$!

@@ -117,6 +117,7 @@ killed_at() {
 
 @test "create killed at any of 60 moments: delete --force leaves nothing" {
 	args sleep 1000
+	mkdir -p "$ROOT"
 	for i in {0..59}; do
 		delay=$(awk -v i="$i" 'BEGIN { print i * 0.0005 }')
 		killed_at create -b "$BUNDLE" "$ID"
@@ -128,6 +129,7 @@ killed_at() {
 
 @test "start and delete killed at any of 20 moments: delete --force leaves nothing" {
 	args sleep 1000
+	mkdir -p "$ROOT"
 	for i in {0..19}; do
 		delay=$(awk -v i="$i" 'BEGIN { print i * 0.0005 }')
 		sm create -b "$BUNDLE" "$ID" < /dev/null

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * sm-vmm's place holder for tests of the command line: takes sm-vmm's options, serves the Sandbox service
- * and runs the processes on the host itself. It is quick and needs neither QEMU nor a guest. The id of
- * the container chooses a misbehaviour:
+ * sm-vmm's place holder for tests of the command line: takes sm-vmm's options, serves the Sandbox
+ * service and runs the processes on the host itself. It is quick and needs neither QEMU nor a
+ * guest. The id of the container chooses a misbehaviour:
  *
  *	*die-early*	exits with 7 instead of answering Create, after a line in its log
  *	*never*		never answers Create
@@ -81,7 +81,8 @@ static bool runnable(const char *arg, struct sm_rpc_call *call)
 			return true;
 		sm_rpc_fail(call, SM_RPC_UNKNOWN, "exec: \"%s\": %s%s%s", arg,
 			    stat(arg, &st) < 0 ? "stat " : "", stat(arg, &st) < 0 ? arg : "",
-			    stat(arg, &st) < 0 ? ": no such file or directory" : "permission denied");
+			    stat(arg, &st) < 0 ? ": no such file or directory"
+					       : "permission denied");
 		return false;
 	}
 	if (strncmp(arg, "nosuch", 6) != 0)
@@ -264,7 +265,8 @@ static void on_resize(void *arg, struct sm_rpc_call *call, const ProtobufCMessag
 
 static void on_info(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
 {
-	Supermachine__Sandbox__V1__InfoResponse rsp = SUPERMACHINE__SANDBOX__V1__INFO_RESPONSE__INIT;
+	Supermachine__Sandbox__V1__InfoResponse rsp =
+		SUPERMACHINE__SANDBOX__V1__INFO_RESPONSE__INIT;
 
 	(void)arg;
 	(void)msg;

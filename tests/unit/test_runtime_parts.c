@@ -128,10 +128,12 @@ static void test_hooks(void **state)
 		{ "exec 0<&-", 0, NULL },
 		{ "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2", 10, NULL },
 		{ "echo out; echo err >&2; exit 3", 0,
-		  "error running hook #0: error running hook: exit status 3, stdout: out\n, stderr: err\n" },
+		  "error running hook #0: error running hook: exit status 3, stdout: out\n, "
+		  "stderr: err\n" },
 		{ "kill -KILL $$", 0,
 		  "error running hook #0: error running hook: signal: killed, stdout: , stderr: " },
-		{ "sleep 100", 1, "error running hook #0: hook ran past specified timeout of 1.0s" },
+		{ "sleep 100", 1,
+		  "error running hook #0: hook ran past specified timeout of 1.0s" },
 		{ "sleep 5 & exit 0", 0, NULL },
 	};
 
@@ -156,8 +158,9 @@ static void test_hook_that_is_not_there(void **state)
 	sm_auto_err struct sm_err err = SM_ERR_INIT;
 
 	assert_int_equal(sm_hooks_run(&list, &run, &err), -ENOENT);
-	assert_string_equal(sm_err_text(&err), "error running hook #0: fork/exec /no/such/hook: no such "
-					       "file or directory");
+	assert_string_equal(sm_err_text(&err),
+			    "error running hook #0: fork/exec /no/such/hook: no such "
+			    "file or directory");
 }
 
 static void test_hook_when_the_vm_goes(void **state)
@@ -332,7 +335,7 @@ static void test_argument_counts(void **state)
 	char word[] = "word", *argv[] = { word, word, word, word, NULL };
 
 	for (size_t i = 0; i < SM_ARRAY_SIZE(rows); i++) {
-		const struct sm_command cmd = { "x",	     "",	  "test", NULL,	 rows[i].min,
+		const struct sm_command cmd = { "x",         "",       "test", NULL,  rows[i].min,
 						rows[i].max, SIZE_MAX, 1,      no_run };
 		struct sm_runtime rt = { 0 };
 		sm_auto_args struct sm_args args = { NULL, 0 };

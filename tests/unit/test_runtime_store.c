@@ -152,8 +152,8 @@ static void test_one_creator(void **state)
 	drop_root(root);
 }
 
-/* Who waited for the lock of a container that was deleted meanwhile does not get it, even when another
- * of the same name is there. */
+/* Who waited for the lock of a container that was deleted meanwhile does not get it, even when
+ * another of the same name is there. */
 static void test_lock_after_delete(void **state)
 {
 	char *root = make_root();
@@ -182,7 +182,8 @@ static void test_damaged(void **state)
 		"{}",
 		"{\"version\":99}",
 		"{\"version\":1,\"id\":\"x\"}",
-		"{\"version\":1,\"id\":\"other\",\"bundle\":\"/b\",\"rootfs\":\"/r\",\"created\":\"c\","
+		"{\"version\":1,\"id\":\"other\",\"bundle\":\"/b\",\"rootfs\":\"/"
+		"r\",\"created\":\"c\","
 		"\"status\":\"running\"}",
 		"{\"version\":1,\"id\":\"x\",\"bundle\":\"/b\",\"rootfs\":\"/r\",\"created\":\"c\","
 		"\"status\":\"dancing\"}",

@@ -140,8 +140,10 @@ static int run_guest(struct machine *m, struct sm_kvm_probe *out)
 	setitimer(ITIMER_REAL, &off, NULL);
 	sigaction(SIGALRM, &old, NULL);
 	if (r < 0 && code == EINTR)
-		return say(out, "/dev/kvm runs guests too slowly: two million instructions take more "
-				"than %d s", SECONDS_MAX);
+		return say(out,
+			   "/dev/kvm runs guests too slowly: two million instructions take more "
+			   "than %d s",
+			   SECONDS_MAX);
 	if (r < 0)
 		return say(out, "/dev/kvm: cannot run a guest: %s", strerror(code));
 	if (m->run->exit_reason != KVM_EXIT_HLT)
@@ -150,11 +152,12 @@ static int run_guest(struct machine *m, struct sm_kvm_probe *out)
 	out->mips = INSTRUCTIONS * 1000 / (ns ? ns : 1);
 	if (out->mips < SM_KVM_MIPS_MIN)
 		return say(out,
-			   "/dev/kvm runs guests at %llu million instructions a second, %d are needed%s",
+			   "/dev/kvm runs guests at %llu million instructions a second, %d are "
+			   "needed%s",
 			   (unsigned long long)out->mips, SM_KVM_MIPS_MIN,
-			   access("/sys/module/kvm_pvm", F_OK) == 0 ?
-				   " (kvm_pvm: guests are emulated instruction by instruction)" :
-				   "");
+			   access("/sys/module/kvm_pvm", F_OK) == 0
+				   ? " (kvm_pvm: guests are emulated instruction by instruction)"
+				   : "");
 	return 0;
 }
 

@@ -7,16 +7,16 @@
 #include <stdio.h>
 
 /*
- * Does KVM work here? It is there, speaks API 12, has what a monitor needs, makes a VM, and runs guest
- * code at speed. The last matters: some hosts emulate guests instruction by instruction, at a few million
- * a second, and nothing that is asked beforehand tells.
+ * Does KVM work here? It is there, speaks API 12, has what a monitor needs, makes a VM, and runs
+ * guest code at speed. The last matters: some hosts emulate guests instruction by instruction, at a
+ * few million a second, and nothing that is asked beforehand tells.
  */
 #define SM_KVM_MIPS_MIN 50
 
 struct sm_kvm_probe {
 	bool present;		/* /dev/kvm exists */
 	bool usable;
-	uint64_t mips;		/* million instructions a second of a guest loop; 0: it did not run */
+	uint64_t mips;		/* of a guest loop; 0: it did not run */
 	char text[256];		/* what was found, for people */
 };
 
