@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,6 +87,28 @@ bool sm_cgroup_populated(const struct sm_cgroup *cg)
 	if (cg->fd < 0 || sm_read_file_at(cg->fd, "cgroup.events", &text) < 0 || !text.data)
 		return false;
 	return strstr((char *)text.data, "populated 1") != NULL;
+}
+
+int sm_cgroup_open_of(const char *root, pid_t pid)
+{
+	sm_auto_buf struct sm_buf text = SM_BUF_INIT(PATH_MAX * 2);
+	sm_auto_free char *path = NULL;
+	char proc[64], *line;
+	int r, fd;
+
+	snprintf(proc, sizeof(proc), "/proc/%d/cgroup", (int)pid);
+	r = sm_read_file_at(AT_FDCWD, proc, &text);
+	if (r < 0 || !text.data)
+		return r < 0 ? r : -ESRCH;
+	line = strstr((char *)text.data, "0::/");
+	if (!line)
+		return -ENOENT;
+	line[strcspn(line, "\n")] = '\0';
+	path = sm_strf("%s%s", root, line + 3);
+	if (!path)
+		return -ENOMEM;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }
 
 void sm_cgroup_kill(const struct sm_cgroup *cg)

@@ -3,6 +3,7 @@
 #define SM_GUEST_CGROUP_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "proto/agent.pb-c.h"
@@ -26,6 +27,10 @@ int sm_cgroup_guard_devices(const struct sm_cgroup *cg,
 
 /* Whether a process is in it or below. */
 bool sm_cgroup_populated(const struct sm_cgroup *cg);
+
+/* The directory of the cgroup that pid is in: the container may have moved its first process below its own
+ * cgroup. A descriptor or -errno. */
+int sm_cgroup_open_of(const char *root, pid_t pid);
 
 /* SIGKILL for all in it and below. */
 void sm_cgroup_kill(const struct sm_cgroup *cg);

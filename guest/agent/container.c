@@ -226,8 +226,7 @@ int sm_container_build(struct sm_container *c,
 		r = sm_proc_launch(c->first, &ch, req->stdio, err);
 	if (r < 0)
 		return r;
-	/* the new process is busy with its mounts: what it does not need for them is done meanwhile */
-	sm_vm_raise_loopback(c->g);
+	/* the new process is busy with its mounts, for which it does not need this */
 	return sm_cgroup_guard_devices(&c->cgroup, msg, err);
 }
 

@@ -15,6 +15,7 @@
 #include "base/io.h"
 #include "guest/agent/process.h"
 #include "guest/agent/reply.h"
+#include "guest/agent/vm.h"
 
 struct sm_proc *sm_proc_find(const struct sm_container *c, const char *exec_id)
 {
@@ -142,6 +143,7 @@ static void on_ready(struct sm_proc *p)
 	if (p == p->c->first) {
 		p->state = SM_PROC_CREATED;
 		sm_reply_empty(sm_steal_ptr(p->call));
+		sm_vm_raise_loopback(p->c->g);
 	} else {
 		p->state = SM_PROC_STARTING;
 		say(p, SM_SYNC_START);
@@ -221,6 +223,17 @@ static void on_sync(void *arg, uint32_t events)
 	sm_container_advance(c);
 }
 
+/* A cgroup that has handed controllers to those below it takes no processes: the container is a manager of
+ * cgroups itself, like systemd. The exec goes where the first process is, as with runc. */
+static int spawn_beside_first(struct sm_proc *p, const struct sm_child *ch, struct sm_err *err)
+{
+	const struct sm_container *c = p->c;
+	sm_auto_close int fd = sm_cgroup_open_of(c->g->cgroup_root, c->first->sp.pid);
+
+	return fd < 0 ? sm_err_sys(err, fd, "%s", "find the container's cgroup") :
+			sm_spawn(ch, fd, &p->sp, err);
+}
+
 int sm_proc_launch(struct sm_proc *p, struct sm_child *ch, const Supermachine__Agent__V1__Stdio *stdio,
 		  struct sm_err *err)
 {
@@ -237,6 +250,8 @@ int sm_proc_launch(struct sm_proc *p, struct sm_child *ch, const Supermachine__A
 	if (r < 0)
 		return sm_err_sys(err, r, "%s", "connect the standard streams");
 	r = sm_spawn(ch, c->cgroup.fd, &p->sp, err);
+	if (r == -EBUSY && p != c->first)
+		r = spawn_beside_first(p, ch, err);
 	for (int i = 0; i < 3; i++)
 		sm_close(&ch->fd[i]);
 	if (r < 0)

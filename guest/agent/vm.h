@@ -11,8 +11,8 @@
  *	settle	while the connection to the host is made: mounts, controllers, limits
  *	prepare	before the first container: the other CPUs, and the shares, which may be attached after a
  *		restore
- *	raise	while the first container makes itself: the loopback interface, which it need not see before
- *		its program runs
+ *	raise	when the first container was created: the loopback interface, which only its program
+ *		needs and its hooks
  *
  * Each is done once, and outside a VM (tests) not at all.
  */
