@@ -233,8 +233,9 @@ static void test_settings(void **state)
 	assert_int_equal(load_settings(NULL, &none, NULL), 0);
 	assert_string_equal(none->hypervisor, "auto");
 	assert_string_equal(sm_settings_backend(none), "qemu");
-	assert_int_equal(none->memory_mib, 1024);
-	assert_true(none->vcpus >= 1 && none->vcpus <= 8);
+	assert_int_equal(none->vm.size.memory_mib, 1024);
+	assert_int_equal(none->vm.size.vcpus, 1);
+	assert_true(none->vm.vcpus_max >= 1);
 	assert_int_equal(load_settings("{\"hypervisor\":\"kvm\",\"vcpus\":3,\"memory\":256,"
 				       "\"kernel\":\"/k\",\"initrd\":\"/i\",\"vmm\":\"/v\","
 				       "\"qemu\":\"/q\",\"kernelParameters\":[\"a\",\"b\"],"
@@ -242,8 +243,8 @@ static void test_settings(void **state)
 				       &all, NULL),
 			 0);
 	assert_string_equal(sm_settings_backend(all), "kvm");
-	assert_int_equal(all->vcpus, 3);
-	assert_int_equal(all->memory_mib, 256);
+	assert_int_equal(all->vm.size.vcpus, 3);
+	assert_int_equal(all->vm.size.memory_mib, 256);
 	assert_string_equal(all->kernel, "/k");
 	assert_string_equal(all->initrd, "/i");
 	assert_string_equal(all->vmm, "/v");
