@@ -42,6 +42,7 @@
 #define VMM_OVERHEAD_MIB 512	/* of sm-vmm and QEMU with its translated code */
 #define MIB (1u << 20)
 #define CONFIG_NAME "config.json"
+#define ANNOTATION_KERNEL_PARAMS "supermachine.io/kernel_params"
 
 /* Where our own time went, for --debug. */
 static void log_step(const struct sm_container *c, const char *step)
@@ -278,19 +279,27 @@ static int make_terminal(struct sm_container *c, struct sm_err *err)
 	return r;
 }
 
+static const char *join(struct sm_arena *arena, const char *text, const char *more)
+{
+	if (!text || !more || !*more)
+		return text;
+	return sm_arena_strf(arena, "%s%s%s", text, *text ? " " : "", more);
+}
+
+/* Of the host's settings, of config.json's vm section, of the annotation. */
 static const char *join_parameters(struct sm_container *c)
 {
 	const struct sm_vm *vm = c->config->vm;
 	const struct sm_strs none = { NULL, 0 };
 	const struct sm_strs lists[] = { c->settings->kernel_parameters,
 					 vm && vm->kernel ? vm->kernel->parameters : none };
+	struct sm_arena *arena = c->state->arena;
 	const char *text = "";
 
 	for (size_t i = 0; i < SM_ARRAY_SIZE(lists); i++)
-		for (size_t k = 0; text && k < lists[i].n; k++)
-			text = sm_arena_strf(c->state->arena, "%s%s%s", text, *text ? " " : "",
-					     lists[i].v[k]);
-	return text;
+		for (size_t k = 0; k < lists[i].n; k++)
+			text = join(arena, text, lists[i].v[k]);
+	return join(arena, text, sm_config_annotation(c->config, ANNOTATION_KERNEL_PARAMS));
 }
 
 /* Said in words of our own: callers take errno's for the container's program. */

@@ -381,6 +381,23 @@ busy_text() {
 	[ -z "$(leftovers)" ]
 }
 
+@test "annotations and vm.hwConfig choose the size of the VM, and more kernel parameters" {
+	args sleep 1000
+	config '.annotations = {"supermachine.io/vcpus": "1", "supermachine.io/memory": "200",
+		"supermachine.io/kernel_params": "sm.test=1"} | .vm = {hwConfig: {vcpus: 2, memory: 314572800}}'
+	background
+	vmm=$(tr '\0' ' ' < "/proc/$(pid_of "$ID")/cmdline")
+	[[ $vmm == *' --vcpus 1 '* && $vmm == *' --memory 200 '* && $vmm == *' --cmdline sm.test=1 '* ]]
+	config 'del(.annotations)'
+	sm run -d -b "$BUNDLE" "$ID-2" < /dev/null
+	vmm=$(tr '\0' ' ' < "/proc/$(pid_of "$ID-2")/cmdline")
+	[[ $vmm == *' --vcpus 2 '* && $vmm == *' --memory 300 '* ]]
+	config '.annotations = {"supermachine.io/vcpus": "many"}'
+	runsm create -b "$BUNDLE" "$ID-3"
+	[ "$status" -eq 1 ]
+	[[ $output == *supermachine.io/vcpus* ]]
+}
+
 # ---- state and list ------------------------------------------------------------------------------
 
 @test "state: runc's members in runc's order, no newline at the end" {
