@@ -219,6 +219,9 @@ static int check_inode(const struct fs_req *r, const struct op *op)
 
 	if (!inode)
 		return -ESTALE;
+	/* the guest looks for an ACL of the root before others than its owner may pass */
+	if (!inode->export && r->in.opcode == FUSE_GETXATTR)
+		return -ENODATA;
 	if (!inode->export && !(op->flags & OP_ROOT))
 		return op->flags & OP_MODIFY ? -EROFS : -EOPNOTSUPP;
 	if ((op->flags & OP_MODIFY) && inode->export->readonly)
