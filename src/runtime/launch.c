@@ -278,6 +278,8 @@ static int follow_child(const struct sm_launch_config *c, const struct sm_store 
 	sm_close(&f->status[1]);
 	sm_close(&f->go[0]);
 	r = sm_write_full(f->go[1], "g", 1);
+	if (r == -EPIPE)
+		return sm_err_set(err, -ECONNRESET, "start sm-vmm: it was killed");
 	if (r < 0)
 		return sm_err_sys(err, r, "start sm-vmm");
 	return read_status(c, f->status[0], err);

@@ -65,7 +65,7 @@ session_is_up() { ! grep -q '^SigBlk:.0*$' "/proc/$1/status"; }
 	eventually grep -qs '"pid": [1-9]' "$ROOT/$ID-never/state.json"
 	sm delete --force "$ID-never"
 	ends_with 1 "$creator"
-	grep -q 'sm-vmm was killed by signal 9' "$BATS_TEST_TMPDIR/err"
+	grep -qE 'sm-vmm was killed by signal 9|start sm-vmm: it was killed' "$BATS_TEST_TMPDIR/err"
 	nothing_left
 }
 
