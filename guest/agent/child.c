@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clean.h"
@@ -237,12 +238,24 @@ static int set_up(struct state *s, struct sm_err *err)
 	return r < 0 ? r : sm_lookup_program(p->args[0], s->env, &s->program, err);
 }
 
+/* By the system call itself: glibc keeps signals 32 and 33 for its own use and touches them for nobody,
+ * though they may come ignored from whoever started us. */
+static void default_signals(void)
+{
+	struct {
+		unsigned long handler, flags, restorer, mask;
+	} action = { (unsigned long)SIG_DFL, 0, 0, 0 };
+
+	for (int signo = 1; signo <= SIGRTMAX; signo++)
+		syscall(SYS_rt_sigaction, signo, &action, NULL, sizeof(action.mask));
+}
+
 /* What cannot be executed is told as runc does: one line on the container's stderr, status 1. */
 static void __attribute__((noreturn)) run_program(const struct state *s, char *const *argv)
 {
 	struct sm_err err = SM_ERR_INIT;
 
-	signal(SIGPIPE, SIG_DFL);
+	default_signals();
 	execve(s->program, argv, s->env);
 	sm_err_sys(&err, errno, "exec %s", s->program);
 	dprintf(2, "%s\n", sm_err_text(&err));

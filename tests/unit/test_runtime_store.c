@@ -182,11 +182,10 @@ static void test_damaged(void **state)
 		"{}",
 		"{\"version\":99}",
 		"{\"version\":1,\"id\":\"x\"}",
-		"{\"version\":1,\"id\":\"other\",\"bundle\":\"/b\",\"rootfs\":\"/"
-		"r\",\"created\":\"c\","
-		"\"status\":\"running\"}",
-		"{\"version\":1,\"id\":\"x\",\"bundle\":\"/b\",\"rootfs\":\"/r\",\"created\":\"c\","
-		"\"status\":\"dancing\"}",
+		("{\"version\":1,\"id\":\"other\",\"bundle\":\"/b\",\"rootfs\":\"/r\","
+		 "\"created\":\"c\",\"status\":\"running\"}"),
+		("{\"version\":1,\"id\":\"x\",\"bundle\":\"/b\",\"rootfs\":\"/r\","
+		 "\"created\":\"c\",\"status\":\"dancing\"}"),
 	};
 	char *root = make_root();
 	sm_auto_store struct sm_store s = SM_STORE_INIT;
