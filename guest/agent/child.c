@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -96,8 +97,13 @@ static void __attribute__((noreturn)) give_up(const struct sm_child *ch, struct 
 
 static void reset_signals(void)
 {
+	/* The kernel's struct: all zero is SIG_DFL. glibc keeps two signals from us, which may be ignored
+	 * as well. */
+	static const unsigned long dfl[4];
 	sigset_t none;
 
+	for (int signo = 1; signo < _NSIG; signo++)
+		syscall(SYS_rt_sigaction, signo, dfl, NULL, sizeof(dfl[0]));
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_IGN);	/* until execve */
