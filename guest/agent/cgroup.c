@@ -24,8 +24,8 @@ void sm_cgroup_enable_controllers(const char *root)
 	static const char *const names[] = { "+cpu", "+memory", "+pids", "+io", "+cpuset" };
 	sm_auto_close int dir = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-	if (dir < 0 ||
-	    sm_write_existing_at(dir, "cgroup.subtree_control", "+cpu +memory +pids +io +cpuset") == 0)
+	if (dir < 0 || sm_write_existing_at(dir, "cgroup.subtree_control",
+					    "+cpu +memory +pids +io +cpuset") == 0)
 		return;
 	for (size_t i = 0; i < SM_ARRAY_SIZE(names); i++)
 		sm_write_existing_at(dir, "cgroup.subtree_control", names[i]);
@@ -36,8 +36,9 @@ static int write_settings(const struct sm_cgroup *cg, const Supermachine__Agent_
 {
 	for (size_t i = 0; i < c->n_cgroup; i++) {
 		const char *key = c->cgroup[i]->key;
-		int r = !*key || strchr(key, '/') ? -EINVAL :
-						    sm_write_existing_at(cg->fd, key, c->cgroup[i]->value);
+		int r = !*key || strchr(key, '/')
+				? -EINVAL
+				: sm_write_existing_at(cg->fd, key, c->cgroup[i]->value);
 
 		if (r < 0)
 			return sm_err_sys(err, r, "write \"%s\" to cgroup file %s",

@@ -28,8 +28,8 @@ int sm_cgroup_guard_devices(const struct sm_cgroup *cg,
 /* Whether a process is in it or below. */
 bool sm_cgroup_populated(const struct sm_cgroup *cg);
 
-/* The directory of the cgroup that pid is in: the container may have moved its first process below its own
- * cgroup. A descriptor or -errno. */
+/* The directory of the cgroup that pid is in: the container may have moved its first process
+ * below its own cgroup. A descriptor or -errno. */
 int sm_cgroup_open_of(const char *root, pid_t pid);
 
 /* SIGKILL for all in it and below. */
@@ -38,7 +38,8 @@ void sm_cgroup_kill(const struct sm_cgroup *cg);
 /* Another signal for all in it (not below: only the container itself makes those). */
 int sm_cgroup_signal(const struct sm_cgroup *cg, int signo);
 
-/* Removes it, with the directories that the container made in it. -EBUSY while processes are in it. */
+/* Removes it, with the directories that the container made in it. -EBUSY while processes are in
+ * it. */
 int sm_cgroup_remove(struct sm_cgroup *cg);
 
 /* Lets children of the root use the controllers. Those that are missing are left out. */

@@ -97,8 +97,9 @@ static void __attribute__((noreturn)) give_up(const struct sm_child *ch, struct 
 
 static void reset_signals(void)
 {
-	/* The kernel's struct: all zero is SIG_DFL. glibc keeps two signals from us, which may be ignored
-	 * as well. */
+	/* The kernel's struct: all zero is SIG_DFL. By the system call itself, because glibc
+	 * keeps signals 32 and 33 for its own use and touches them for nobody, though they may
+	 * come ignored. */
 	static const unsigned long dfl[4];
 	sigset_t none;
 
@@ -106,7 +107,7 @@ static void reset_signals(void)
 		syscall(SYS_rt_sigaction, signo, dfl, NULL, sizeof(dfl[0]));
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGPIPE, SIG_IGN);	/* until execve */
+	signal(SIGPIPE, SIG_IGN);	/* until it is sealed */
 }
 
 /* Who came by a user namespace is nobody in it until it takes an id that is mapped. */
@@ -244,24 +245,11 @@ static int set_up(struct state *s, struct sm_err *err)
 	return r < 0 ? r : sm_lookup_program(p->args[0], s->env, &s->program, err);
 }
 
-/* By the system call itself: glibc keeps signals 32 and 33 for its own use and touches them for nobody,
- * though they may come ignored from whoever started us. */
-static void default_signals(void)
-{
-	struct {
-		unsigned long handler, flags, restorer, mask;
-	} action = { (unsigned long)SIG_DFL, 0, 0, 0 };
-
-	for (int signo = 1; signo <= SIGRTMAX; signo++)
-		syscall(SYS_rt_sigaction, signo, &action, NULL, sizeof(action.mask));
-}
-
 /* What cannot be executed is told as runc does: one line on the container's stderr, status 1. */
 static void __attribute__((noreturn)) run_program(const struct state *s, char *const *argv)
 {
 	struct sm_err err = SM_ERR_INIT;
 
-	default_signals();
 	execve(s->program, argv, s->env);
 	sm_err_sys(&err, errno, "exec %s", s->program);
 	dprintf(2, "%s\n", sm_err_text(&err));
@@ -297,6 +285,7 @@ void sm_child_run(struct sm_child *ch)
 	await(ch, SM_SYNC_START);
 	if (ch->container && sm_hooks_run(ch->container, s.env, &err) < 0)
 		give_up(ch, &err);
+	signal(SIGPIPE, SIG_DFL);
 	if (sm_process_seal(ch->process, &err) < 0)
 		give_up(ch, &err);
 	run_program(&s, argv);

@@ -7,8 +7,8 @@
 #include "proto/agent.pb-c.h"
 
 /*
- * A process between clone and execve. It speaks with the agent over a SOCK_SEQPACKET pair that closes
- * at execve:
+ * A process between clone and execve. It speaks with the agent over a SOCK_SEQPACKET pair that
+ * closes at execve:
  *
  *	agent                          child
  *	(maps, scheduling)

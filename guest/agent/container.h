@@ -23,15 +23,16 @@
  *
  * A container is its first process, the execs, and what they leave running:
  *
- *	first process ENDED ─► the rest is killed ─► cgroup empty, output handed over ─► helper syncs the
- *	filesystems ─► gone: Wait is answered
+ *	first process ENDED ─► the rest is killed ─► cgroup empty, output handed over ─►
+ *	a helper syncs the filesystems ─► gone: Wait is answered
  *
- * Delete does the same by force: streams are cut, everything is killed; when the cgroup is empty all of
- * it is removed and Delete is answered. A create that fails ends in the same way before it is answered.
+ * Delete does the same by force: streams are cut, everything is killed; when the cgroup is empty
+ * all of it is removed and Delete is answered. A create that fails ends in the same way before it
+ * is answered.
  *
  * Each of these conditions comes as an event of the loop (SIGCHLD, the sync socket, a relay's end,
- * cgroup.events); every one of them leads to sm_container_advance(), which looks how far the container
- * has got.
+ * cgroup.events); every one of them leads to sm_container_advance(), which looks how far the
+ * container has got.
  */
 enum sm_proc_state {
 	SM_PROC_SETUP,
@@ -55,11 +56,12 @@ struct sm_proc {
 	struct sm_spawned sp;
 	struct sm_io *sync_io;
 	struct sm_stdio *io;
-	const Supermachine__Agent__V1__Process *msg;		/* in SM_PROC_SETUP: part of the request in `call` */
+	/* in SM_PROC_SETUP: part of the request in `call` */
+	const Supermachine__Agent__V1__Process *msg;
 	struct sm_rpc_call *call;	/* create, start or exec, not answered yet */
 	int status;			/* in SM_PROC_ENDED */
 	bool flushed;			/* in SM_PROC_ENDED: what it wrote is handed over */
-	bool failed;			/* an exec that was answered with an error: nobody knows of it */
+	bool failed;			/* an exec that was answered with an error */
 	int killed_as;			/* the signal that a SIGKILL stands for */
 	struct sm_waiter *waiters;
 };
@@ -91,8 +93,8 @@ struct sm_proc *sm_proc_new(struct sm_container *c, const char *exec_id);
 void sm_proc_free(struct sm_proc *p);
 struct sm_proc *sm_proc_find(const struct sm_container *c, const char *exec_id);
 
-/* Makes it, for p->call and p->msg; `ch` says how, but for what the container tells. On an error a child
- * may be there, killed, to be reaped. */
+/* Makes it, for p->call and p->msg; `ch` says how, but for what the container tells. On an error
+ * a child may be there, killed, to be reaped. */
 int sm_proc_launch(struct sm_proc *p, struct sm_child *ch,
 		   const Supermachine__Agent__V1__Stdio *stdio, struct sm_err *err);
 

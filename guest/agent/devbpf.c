@@ -28,8 +28,9 @@ enum { ACCESS_ALL = BPF_DEVCG_ACC_MKNOD | BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRI
 	((struct bpf_insn){ .code = BPF_ALU | BPF_MOV | BPF_X, .dst_reg = (dst), .src_reg = (src) })
 #define MOV64_K(dst, k) \
 	((struct bpf_insn){ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = (dst), .imm = (k) })
-#define JUMP_K(op, dst, k, o) \
-	((struct bpf_insn){ .code = BPF_JMP | (op) | BPF_K, .dst_reg = (dst), .imm = (k), .off = (o) })
+#define JUMP_K(op, dst, k, o)                                                                      \
+	((struct bpf_insn){                                                                        \
+		.code = BPF_JMP | (op) | BPF_K, .dst_reg = (dst), .imm = (k), .off = (o) })
 #define EXIT() ((struct bpf_insn){ .code = BPF_JMP | BPF_EXIT })
 
 static bool valid(const rule *r)

@@ -9,9 +9,9 @@
 #include "proto/agent.pb-c.h"
 
 /*
- * The device rules of a container as a BPF_PROG_TYPE_CGROUP_DEVICE program. Each of the three kinds of
- * access (mknod, read, write) is decided by the last rule that names the device and that access; where
- * none does it is refused.
+ * The device rules of a container as a BPF_PROG_TYPE_CGROUP_DEVICE program. Each of the three kinds
+ * of access (mknod, read, write) is decided by the last rule that names the device and that access;
+ * where none does it is refused.
  */
 #define SM_DEVBPF_RULES_MAX 256
 #define SM_DEVBPF_INSNS_MAX (8 + 8 * SM_DEVBPF_RULES_MAX)

@@ -24,7 +24,7 @@ struct sm_guest {
 	uint64_t began_ns;		/* CLOCK_BOOTTIME when main() began */
 	struct sm_rpc *rpc;		/* the connection to the host, NULL: none */
 	struct sm_timer *retry;		/* of connecting */
-	bool ending;			/* Shutdown was answered: the VM ends when the host hangs up */
+	bool ending;			/* Shutdown was answered: the host may hang up */
 	struct sm_timer *bye;		/* … or by this */
 	struct sm_container *containers;
 };

@@ -46,6 +46,7 @@ static void __attribute__((noreturn)) be_hook(const container *c, const hook *h,
 	for (size_t i = 0; i < h->n_env; i++)
 		envp[i] = h->env[i];
 	setpgid(0, 0);
+	signal(SIGPIPE, SIG_DFL);
 	if (sm_process_seal(c->process, NULL) == 0)
 		execve(h->path, argv, h->n_env ? envp : env);
 	dprintf(2, "exec %s: %s", h->path, strerrordesc_np(errno));

@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-/* The way to the host: vsock, or for tests AF_UNIX sockets PATH (the agent's port) and PATH_<port>. */
+/* The way to the host: vsock, or for tests AF_UNIX sockets PATH (the agent's port) and
+ * PATH_<port>. */
 struct sm_link {
 	const char *unix_path;	/* NULL: vsock */
 };

@@ -120,9 +120,10 @@ int sm_lookup_program(const char *name, char *const *env, char **path, struct sm
 	/* os/exec refuses what only a relative entry of PATH leads to */
 	if (**path != '/') {
 		free(sm_steal_ptr(*path));
-		return sm_err_set(err, -EACCES,
-				  "exec: \"%s\": cannot run executable found relative to current directory",
-				  name);
+		return sm_err_set(
+			err, -EACCES,
+			"exec: \"%s\": cannot run executable found relative to current directory",
+			name);
 	}
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sm-agent, PID 1 of the VM. Everything on the way to the first container costs time that somebody waits
- * for: the VM is set up while the connection to the host is made.
+ * sm-agent, PID 1 of the VM. Everything on the way to the first container costs time that somebody
+ * waits for: the VM is set up while the connection to the host is made.
  */
 #include <errno.h>
 #include <signal.h>
@@ -43,7 +43,8 @@ static void connect_host(void *arg)
 	if (r >= 0)
 		r = sm_link_wait(fd);
 	if (r == 0)
-		r = sm_rpc_new(g->loop, sm_steal_fd(&fd), &sm_guest_service, g, on_closed, g, &g->rpc);
+		r = sm_rpc_new(g->loop, sm_steal_fd(&fd), &sm_guest_service, g, on_closed, g,
+			       &g->rpc);
 	if (r == 0)
 		return;
 	sm_close(&fd);
@@ -77,7 +78,8 @@ static int parse(struct sm_guest *g, int argc, char **argv)
 	g->cgroup_root = NULL;
 	if (argc > 8 || sm_opt_parse(opts, argc, argv, SIZE_MAX, pos, &npos, &err) < 0 || npos ||
 	    !link || strncmp(link, "unix:", 5) != 0) {
-		sm_error("sm-agent: usage: sm-agent --connect unix:PATH --host DIR [--cgroup DIR] %s",
+		sm_error("sm-agent: usage: sm-agent --connect unix:PATH --host DIR [--cgroup DIR] "
+			 "%s",
 			 err.msg ? err.msg : "");
 		return -EINVAL;
 	}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mkinitramfs AGENT OUTPUT: writes the VM's initramfs, an uncompressed newc archive: the agent as
- * /init, the directory its root is made on, and the console that the kernel opens for it. The same agent
- * gives the same bytes.
+ * /init, the directory its root is made on, and the console that the kernel opens for it. The same
+ * agent gives the same bytes.
  */
 #include <archive.h>
 #include <archive_entry.h>
@@ -44,7 +44,8 @@ static void *load(const char *path, size_t *size)
 	return data;
 }
 
-static void put(struct archive *a, const struct entry *e, int64_t ino, const void *data, size_t size)
+static void put(struct archive *a, const struct entry *e, int64_t ino, const void *data,
+		size_t size)
 {
 	struct archive_entry *ae = archive_entry_new();
 

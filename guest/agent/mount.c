@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clean.h"
+#include "base/io.h"
 #include "guest/agent/copyup.h"
 #include "guest/agent/path.h"
 
@@ -292,14 +293,14 @@ static int open_tmpfs(const struct sm_mounts *ms, const Supermachine__Agent__V1_
 
 	if (under < 0 || fstat(under, &st) < 0)
 		return sm_mount_new("tmpfs", source_of(m), m->data, flags, err);
-	if (asprintf(&data, "mode=%04o%s%s", st.st_mode & 07777u, *m->data ? "," : "", m->data) < 0) {
-		data = NULL;
+	data = sm_strf("mode=%04o%s%s", st.st_mode & 07777u, *m->data ? "," : "", m->data);
+	if (!data)
 		return plain(err, -ENOMEM);
-	}
 	return sm_mount_new("tmpfs", source_of(m), data, flags, err);
 }
 
-/* A user namespace that does not own the network may not mount sysfs: it gets the VM's, read-only. */
+/* A user namespace that does not own the network may not mount sysfs: it gets the VM's,
+ * read-only. */
 static int open_sysfs(const struct sm_mounts *ms, const Supermachine__Agent__V1__Mount *m,
 		      uint64_t flags, struct sm_err *err)
 {

@@ -9,8 +9,8 @@
 
 /*
  * The mounts of a container, made in its mount namespace before it pivots. All of it goes by
- * descriptors: a mount is made detached, given its attributes, then moved onto a destination that was
- * resolved inside the root, so that no path of the container is ever resolved by the VM's root.
+ * descriptors: a mount is made detached, given its attributes, then moved onto a destination that
+ * was resolved inside the root, so that no path of the container is ever resolved by the VM's root.
  */
 #define SM_MOUNTS_MAX 1024
 
@@ -32,7 +32,8 @@ int sm_mount_apply(struct sm_mounts *ms, const Supermachine__Agent__V1__Mount *m
 /* Makes the mounts read-only that had to be writable while the others were made. */
 int sm_mount_finish(struct sm_mounts *ms, struct sm_err *err);
 
-/* A detached copy of what path (relative to dirfd; "": dirfd itself) shows. A descriptor or -errno. */
+/* A detached copy of what path (relative to dirfd; "": dirfd itself) shows. A descriptor or
+ * -errno. */
 int sm_mount_clone(int dirfd, const char *path, int recursive);
 
 /* A new detached filesystem. `data`: its options, comma separated; attr: MOUNT_ATTR_*. What the

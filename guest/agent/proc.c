@@ -223,8 +223,9 @@ static void on_sync(void *arg, uint32_t events)
 	sm_container_advance(c);
 }
 
-/* A cgroup that has handed controllers to those below it takes no processes: the container is a manager of
- * cgroups itself, like systemd. The exec goes where the first process is, as with runc. */
+/* A cgroup that has handed controllers to those below it takes no processes: the container is a
+ * manager of cgroups itself, like systemd. The exec goes where the first process is, as with
+ * runc. */
 static int spawn_beside_first(struct sm_proc *p, const struct sm_child *ch, struct sm_err *err)
 {
 	const struct sm_container *c = p->c;
@@ -234,8 +235,8 @@ static int spawn_beside_first(struct sm_proc *p, const struct sm_child *ch, stru
 			sm_spawn(ch, fd, &p->sp, err);
 }
 
-int sm_proc_launch(struct sm_proc *p, struct sm_child *ch, const Supermachine__Agent__V1__Stdio *stdio,
-		  struct sm_err *err)
+int sm_proc_launch(struct sm_proc *p, struct sm_child *ch,
+		   const Supermachine__Agent__V1__Stdio *stdio, struct sm_err *err)
 {
 	static const Supermachine__Agent__V1__Stdio no_stdio = SUPERMACHINE__AGENT__V1__STDIO__INIT;
 	struct sm_container *c = p->c;

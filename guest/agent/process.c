@@ -107,7 +107,8 @@ int sm_process_limit(pid_t pid, const process *p, struct sm_err *err)
 		if (l->resource >= SM_ARRAY_SIZE(rlimit_names))
 			return sm_err_sys(err, -EINVAL, "set rlimit number %u", l->resource);
 		if (prlimit(pid, (enum __rlimit_resource)l->resource, &lim, NULL) < 0)
-			return sm_err_sys(err, errno, "set rlimit RLIMIT_%s", rlimit_names[l->resource]);
+			return sm_err_sys(err, errno, "set rlimit RLIMIT_%s",
+					  rlimit_names[l->resource]);
 	}
 	return 0;
 }
@@ -192,13 +193,15 @@ static int enter_cwd(const char *cwd, bool last, bool *again, struct sm_err *err
 			*again = true;
 			return 0;
 		}
-		return sm_err_sys(err, errno, "chdir to cwd (\"%s\") set in config.json failed", cwd);
+		return sm_err_sys(err, errno, "chdir to cwd (\"%s\") set in config.json failed",
+				  cwd);
 	}
 	/* a directory out of the root has no path here: CVE-2024-21626 */
 	if (!getcwd(real, sizeof(real)) || *real != '/')
-		return sm_err_set(err, -EPERM, "%s",
-				  "current working directory is outside of container mount namespace "
-				  "root -- possible container breakout attempt detected");
+		return sm_err_set(
+			err, -EPERM, "%s",
+			"current working directory is outside of container mount namespace "
+			"root -- possible container breakout attempt detected");
 	return 0;
 }
 

@@ -9,9 +9,9 @@
 
 /*
  * What a process is given before it becomes the container's program. Some of it needs the VM's
- * capabilities, which a user namespace takes away: that the agent does from outside. The rest the new
- * process does itself, in two steps: as far as create goes, and what is left for the moment before
- * execve, because runc's create already looks for the program as the final user.
+ * capabilities, which a user namespace takes away: that the agent does from outside. The rest the
+ * new process does itself, in two steps: as far as create goes, and what is left for the moment
+ * before execve, because runc's create already looks for the program as the final user.
  */
 
 /* From outside, while pid waits: scheduling, CPUs, I/O priority, oom_score_adj. */

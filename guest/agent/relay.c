@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Both descriptors are watched edge-triggered for all that can happen to them, so that there is nothing to
- * change as the buffer fills and empties: every event leads to pump(), which moves bytes until one side
- * would block. One turn is bounded; what it leaves is asked for again by arming the watch anew, which
- * reports a state that holds already.
+ * Both descriptors are watched edge-triggered for all that can happen to them, so that there is
+ * nothing to change as the buffer fills and empties: every event leads to pump(), which moves bytes
+ * until one side would block. One turn is bounded; what it leaves is asked for again by arming the
+ * watch anew, which reports a state that holds already.
  *
  *	from ──read──► buf[off..len) ──write──► to
  */
@@ -99,7 +99,8 @@ static int pull(struct sm_relay *r)
 			reach_mark(r);
 		return 0;
 	}
-	/* an error is an end as well: EIO is how the master of a pty tells that all slaves are closed */
+	/* an error is an end as well: EIO is how the master of a pty tells that all slaves are
+	 * closed */
 	if (n <= 0)
 		r->eof = true;
 	r->off = 0;

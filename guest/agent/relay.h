@@ -8,7 +8,8 @@
 
 /*
  * One direction of one stream: bytes from a descriptor to another, through a bounded buffer, on the
- * loop, without ever blocking it. Both descriptors are the relay's: non-blocking, closed at its end.
+ * loop, without ever blocking it. Both descriptors are the relay's: non-blocking, closed at its
+ * end.
  *
  *	EOF on `from`		what is buffered is written, then `to` is shut down and closed
  *	`to` takes no more	`from` is closed, so that who writes there gets EPIPE
@@ -28,8 +29,9 @@ typedef void sm_relay_done_fn(void *arg, bool broken);
 int sm_relay_new(struct sm_loop *loop, int from, int to, sm_relay_done_fn *done, void *arg,
 		 struct sm_relay **relay);
 
-/* Runs fn(arg) once, when all that stands in `from` now has been handed to `to`, or the relay has ended:
- * possibly before this returns, and then the relay may be gone. fn must not free the relay. Once at a time. */
+/* Runs fn(arg) once, when all that stands in `from` now has been handed to `to`, or the relay
+ * has ended: possibly before this returns, and then the relay may be gone. fn must not free the
+ * relay. Once at a time. */
 typedef void sm_relay_mark_fn(void *arg);
 void sm_relay_mark(struct sm_relay *r, sm_relay_mark_fn *fn, void *arg);
 

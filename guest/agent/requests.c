@@ -231,8 +231,9 @@ static bool is_fatal(int signo)
 
 static int send_signal(struct sm_proc *p, int signo)
 {
-	/* Before its execve the first process is still the agent's code, and as the first of its pid
-	 * namespace it would not see what it does not handle: the signal does what it does to a program. */
+	/* Before its execve the first process is still the agent's code, and as the first of its
+	 * pid namespace it would not see what it does not handle: the signal does what it does
+	 * to a program. */
 	if (p->state < SM_PROC_RUNNING && signo != SIGKILL && is_fatal(signo)) {
 		p->killed_as = signo;
 		signo = SIGKILL;
@@ -258,7 +259,8 @@ void sm_request_signal(struct sm_guest *g, struct sm_rpc_call *call,
 	if (!p)
 		return;
 	if (req->signal > (uint32_t)SIGRTMAX) {
-		sm_rpc_fail(call, SM_RPC_INVALID_ARGUMENT, "unable to signal init: invalid argument");
+		sm_rpc_fail(call, SM_RPC_INVALID_ARGUMENT,
+			    "unable to signal init: invalid argument");
 		return;
 	}
 	if (p->state == SM_PROC_ENDED && !req->all) {
@@ -288,8 +290,8 @@ void sm_request_resize(struct sm_guest *g, struct sm_rpc_call *call,
 		return;
 	r = p->io ? sm_stdio_resize(p->io, req->rows, req->cols) : -ENOTTY;
 	if (r < 0)
-		sm_rpc_fail(call, r == -EINVAL ? SM_RPC_INVALID_ARGUMENT : SM_RPC_FAILED_PRECONDITION,
-			    "cannot resize: %s", r == -ENOTTY ? "no terminal" : strerrordesc_np(-r));
+		sm_rpc_fail(call, SM_RPC_FAILED_PRECONDITION, "cannot resize: %s",
+			    r == -ENOTTY ? "no terminal" : strerrordesc_np(-r));
 	else
 		sm_reply_empty(call);
 }

@@ -98,7 +98,8 @@ static int hide_paths(int root, const container *c, struct sm_err *err)
 		int r = make_readonly(root, c->readonly_paths[i]);
 
 		if (r < 0)
-			return sm_err_sys(err, r, "make path \"%s\" read-only", c->readonly_paths[i]);
+			return sm_err_sys(err, r, "make path \"%s\" read-only",
+					  c->readonly_paths[i]);
 	}
 	for (size_t i = 0; i < c->n_masked_paths; i++) {
 		int r = mask(root, c->masked_paths[i], err);
@@ -165,7 +166,8 @@ int sm_sysctl_path(const char *key, char *path, size_t size)
 
 int sm_sysctl_set(const container *c, struct sm_err *err)
 {
-	sm_auto_close int dir = c->n_sysctl ? open("/proc/sys", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	sm_auto_close int dir =
+		c->n_sysctl ? open("/proc/sys", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 
 	for (size_t i = 0; i < c->n_sysctl; i++) {
 		char path[256];

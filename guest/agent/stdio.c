@@ -83,7 +83,8 @@ static int make_pipe(struct sm_stdio *io, int which, int *child)
 	return r;
 }
 
-static int set_up(struct sm_stdio *io, const struct sm_link *link, const uint32_t *ports, int *child)
+static int set_up(struct sm_stdio *io, const struct sm_link *link, const uint32_t *ports,
+		  int *child)
 {
 	for (int i = 0; i < STREAMS_NUM; i++) {
 		if (!ports[i])

@@ -24,8 +24,8 @@
 #include "guest/agent/cgroup.h"
 
 /*
- * The kernel's first root, the initramfs, has no parent and so cannot be pivoted away from. A tmpfs is
- * put over it and becomes the root of all: containers pivot from there.
+ * The kernel's first root, the initramfs, has no parent and so cannot be pivoted away from. A tmpfs
+ * is put over it and becomes the root of all: containers pivot from there.
  */
 #define NEW_ROOT "/r"
 
@@ -140,8 +140,8 @@ void sm_vm_settle(struct sm_guest *g)
 	raise_limits();
 }
 
-/* The kernel may have been told (maxcpus=) to leave the other CPUs to us: under emulation each takes
- * longer to start than all the rest of the way to the first message. */
+/* The kernel may have been told (maxcpus=) to leave the other CPUs to us: under emulation each
+ * takes longer to start than all the rest of the way to the first message. */
 static void start_cpus(void)
 {
 	char path[64];

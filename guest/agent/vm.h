@@ -9,10 +9,10 @@
  * What the VM itself needs:
  *
  *	settle	while the connection to the host is made: mounts, controllers, limits
- *	prepare	before the first container: the other CPUs, and the shares, which may be attached after a
- *		restore
- *	raise	when the first container was created: the loopback interface, which only its program
- *		needs and its hooks
+ *	prepare	before the first container: the other CPUs, and the shares, which may be
+ *		attached after a restore
+ *	raise	when the first container was created: the loopback interface, which only its
+ *		program needs and its hooks
  *
  * Each is done once, and outside a VM (tests) not at all.
  */

@@ -37,10 +37,13 @@ static void make_rootfs(const char *dir)
 {
 	sm_auto_free char *cmd = sm_strf(
 		"set -e; mkdir -p %1$s/host/rootfs %1$s/host/data; cd %1$s/host/rootfs;"
-		"mkdir -p bin etc dev proc sys tmp root work; chmod 1777 tmp; cp /bin/busybox bin/busybox;"
-		"for a in sh cat echo id ls mount hostname sleep stty env readlink stat dd wc kill grep "
+		"mkdir -p bin etc dev proc sys tmp root work; chmod 1777 tmp; cp /bin/busybox "
+		"bin/busybox;"
+		"for a in sh cat echo id ls mount hostname sleep stty env readlink stat dd wc kill "
+		"grep "
 		"true false nproc touch head tty; do ln -s busybox bin/$a; done;"
-		"printf 'root:x:0:0::/root:/bin/sh\\nuser:x:1000:1000::/work:/bin/sh\\n' > etc/passwd;"
+		"printf 'root:x:0:0::/root:/bin/sh\\nuser:x:1000:1000::/work:/bin/sh\\n' > "
+		"etc/passwd;"
 		"echo notexec > etc/plain; printf '\\001\\002' > bin/badelf; chmod 755 bin/badelf;"
 		"echo hi > %1$s/host/data/file; mkdir %1$s/host/locked; chmod 711 %1$s",
 		dir);
@@ -104,8 +107,8 @@ void agent_host_start(struct agent_host *h)
 	}
 	h->loop = sm_loop_new();
 	assert_non_null(h->loop);
-	assert_int_equal(sm_rpc_new(h->loop, accept4(listener, NULL, NULL, SOCK_CLOEXEC), NULL, NULL,
-				    on_closed, h, &h->rpc),
+	assert_int_equal(sm_rpc_new(h->loop, accept4(listener, NULL, NULL, SOCK_CLOEXEC), NULL,
+				    NULL, on_closed, h, &h->rpc),
 			 0);
 	close(listener);
 }
@@ -150,8 +153,8 @@ enum sm_rpc_code agent_call(struct agent_host *h, const char *method, const Prot
 	h->done = false;
 	if (!out)
 		out = &supermachine__agent__v1__empty__descriptor;
-	assert_int_equal(sm_rpc_send(h->rpc, "supermachine.agent.v1.Agent", method, req, NULL, 0, out,
-				     on_done, h),
+	assert_int_equal(sm_rpc_send(h->rpc, "supermachine.agent.v1.Agent", method, req, NULL, 0,
+				     out, on_done, h),
 			 0);
 	while (!h->done)
 		assert_int_equal(sm_loop_run(h->loop), 0);

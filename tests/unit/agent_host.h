@@ -3,8 +3,9 @@
 #define SM_TEST_AGENT_HOST_H
 
 /*
- * The host's side of the agent, for tests: starts ./sm-agent as an ordinary program, with a directory in
- * place of the shares and AF_UNIX sockets in place of vsock. Its root file system is busybox.
+ * The host's side of the agent, for tests: starts ./sm-agent as an ordinary program, with a
+ * directory in place of the shares and AF_UNIX sockets in place of vsock. Its root file system is
+ * busybox.
  */
 #include <stdbool.h>
 #include <stddef.h>

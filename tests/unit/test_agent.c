@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The agent against real containers on this host: namespaces, mounts, processes, streams. Needs root. */
+/* The agent against real containers on this host: namespaces, mounts, processes, streams. Needs
+ * root. */
 #include "agent_host.h"
 
 #include <errno.h>
@@ -202,7 +203,8 @@ static enum sm_rpc_code start_exec(struct box *b, const char *exec_id)
 			fail_msg("%s: code %d: %s", #call, code_, (b)->h->text); \
 	} while (0)
 
-/* Runs the box to its end with nothing on stdin; what it wrote to stdout and stderr, and how it ended. */
+/* Runs the box to its end with nothing on stdin; what it wrote to stdout and stderr, and how it
+ * ended. */
 static int run(struct box *b, struct sm_buf *out, struct sm_buf *err)
 {
 	int status;
@@ -848,7 +850,8 @@ static void test_exec_orphan(void **state)
 	close_stdio(&b);
 }
 
-/* What an exec has written is with the host when its Wait returns, though an orphan keeps the streams. */
+/* What an exec has written is with the host when its Wait returns, though an orphan keeps the
+ * streams. */
 static void test_exec_tail(void **state)
 {
 	enum { SIZE = 100000 };

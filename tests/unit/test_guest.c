@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The parts of the agent that decide without a container: lookups, paths, the device program, relays. */
+/* The parts of the agent that decide without a container: lookups, paths, the device program,
+ * relays. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
