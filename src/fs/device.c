@@ -15,10 +15,15 @@
  * So a guest that does one thing at a time is served by one warm thread without any hand-over, and
  * an fsync() or a read from a slow disk holds nobody up.
  *
+ * Before it sleeps the leader looks at the ring for as long as the guest took lately, if that was
+ * short: a guest that waits for each reply mostly has its next request there within POLL_NS, and
+ * saves the kick and us the wake-up.
+ *
  *	queue->lock guards the ring (pop, push, notify), the lead and `stopping`
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +33,7 @@
 #include <unistd.h>
 
 #include "base/clean.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "fs/server.h"
 
@@ -41,6 +47,9 @@
 #define INODES_MAX (1u << 20)
 /* Notify at the latest after so many replies: the guest can go on while we work on the rest. */
 #define BATCH 8
+/* Measured with bench/fs under TCG on two cores: 50 µs and 100 µs make dependent 4 KiB reads faster
+ * by a fifth, 20 µs makes them slower. */
+#define POLL_NS 100000
 
 struct thread {
 	struct fs_worker worker; /* first */
@@ -56,6 +65,7 @@ struct fs_queue {
 	pthread_mutex_t lock;
 	pthread_cond_t lead_free;
 	bool led, stopping, failed;
+	bool brisk;		/* the guest's last pause was shorter than POLL_NS */
 	unsigned int nthreads, pushed;
 	struct thread *thread[WORKERS_MAX];
 };
@@ -74,6 +84,14 @@ static void fail(struct fs_queue *q)
 	q->failed = true;
 }
 
+/* Tells the guest of the replies so far. */
+static void flush(struct fs_queue *q)
+{
+	if (q->pushed > 0)
+		sm_vq_notify(q->vq);
+	q->pushed = 0;
+}
+
 /* Called by the leader in the midst of a request. */
 static void hand_over(struct fs_worker *w)
 {
@@ -85,43 +103,68 @@ static void hand_over(struct fs_worker *w)
 	pthread_mutex_lock(&q->lock);
 	t->leads = false;
 	q->led = false;
-	if (q->pushed > 0) {
-		sm_vq_notify(q->vq);
-		q->pushed = 0;
-	}
+	flush(q);
 	pthread_cond_signal(&q->lead_free);
 	pthread_mutex_unlock(&q->lock);
 }
 
-/* Nothing to do: sleeps until the guest kicks. The lock is dropped meanwhile. */
+/* Sleeps until the guest kicks. The lock is dropped meanwhile. */
 static void wait_kick(struct fs_queue *q)
 {
 	struct epoll_event ev[2];
+	uint64_t start;
 
-	if (q->pushed > 0) {
-		sm_vq_notify(q->vq);
-		q->pushed = 0;
-	}
 	if (!q->failed && sm_vq_enable_kicks(q->vq))
 		return;
+	start = sm_now_ns();
 	pthread_mutex_unlock(&q->lock);
 	while (epoll_wait(q->epoll_fd, ev, 2, -1) < 0 && errno == EINTR)
 		;
 	pthread_mutex_lock(&q->lock);
+	q->brisk = sm_now_ns() - start < POLL_NS;
 	if (!q->failed)
 		sm_vq_disable_kicks(q->vq);
 }
 
-/* Serves one chain if there is one. Called and left with the lock held. */
+static int pop(struct thread *t, struct sm_chain *chain)
+{
+	struct fs_queue *q = t->queue;
+	int ret = q->failed ? 0 : sm_vq_pop(q->vq, chain, t->worker.iov, SM_CHAIN_IOV_MAX);
+
+	if (ret < 0)
+		fail(q);
+	return ret;
+}
+
+/* As pop(), for a while. */
+static int poll_ring(struct thread *t, struct sm_chain *chain)
+{
+	struct fs_queue *q = t->queue;
+	uint64_t end = sm_now_ns() + POLL_NS;
+	int ret = 0;
+
+	while (ret == 0 && !q->stopping && !q->failed && sm_now_ns() < end) {
+		pthread_mutex_unlock(&q->lock);
+		sched_yield();
+		pthread_mutex_lock(&q->lock);
+		ret = pop(t, chain);
+	}
+	return ret;
+}
+
+/* Serves one chain if there is one, or waits. Called and left with the lock held. */
 static void lead(struct thread *t)
 {
 	struct fs_queue *q = t->queue;
 	struct sm_chain chain;
 	uint32_t written;
-	int ret = q->failed ? 0 : sm_vq_pop(q->vq, &chain, t->worker.iov, SM_CHAIN_IOV_MAX);
+	int ret = pop(t, &chain);
 
-	if (ret < 0)
-		fail(q);
+	if (ret == 0) {
+		flush(q);
+		if (q->brisk)
+			ret = poll_ring(t, &chain);
+	}
 	if (ret <= 0) {
 		wait_kick(q);
 		return;
@@ -130,10 +173,8 @@ static void lead(struct thread *t)
 	written = fs_fuse_serve(&t->worker, &chain);
 	pthread_mutex_lock(&q->lock);
 	sm_vq_push(q->vq, chain.head, written);
-	if (++q->pushed >= BATCH || !t->leads) {
-		sm_vq_notify(q->vq);
-		q->pushed = 0;
-	}
+	if (++q->pushed >= BATCH || !t->leads)
+		flush(q);
 }
 
 static void *run(void *arg)
@@ -201,8 +242,7 @@ static void queue_free(struct fs_queue *q)
 		pthread_join(q->thread[i]->id, NULL);
 		free(q->thread[i]);
 	}
-	if (q->pushed > 0)
-		sm_vq_notify(q->vq);
+	flush(q);
 	sm_close(&q->epoll_fd);
 	sm_close(&q->stop_fd);
 	pthread_cond_destroy(&q->lead_free);
