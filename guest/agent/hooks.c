@@ -83,8 +83,10 @@ static int start(const container *c, const hook *h, char *const *env, struct run
 
 static void feed(struct run *r, const ProtobufCBinaryData *state)
 {
-	ssize_t n = write(r->in, state->data + r->sent, state->len - r->sent);
+	ssize_t n = 0;
 
+	if (state->len)		/* else there is no data to point to */
+		n = write(r->in, state->data + r->sent, state->len - r->sent);
 	if (n > 0)
 		r->sent += (size_t)n;
 	if ((n < 0 && errno != EAGAIN && errno != EINTR) || r->sent >= state->len)

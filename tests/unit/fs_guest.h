@@ -32,7 +32,7 @@ struct fg {
 	uint32_t uid, gid;	/* of the next requests */
 	uint32_t written;	/* by the last request */
 	uint8_t msg[FG_ROOM + 256];
-	uint8_t reply[FG_ROOM + 256];
+	_Alignas(8) uint8_t reply[FG_ROOM + 256];	/* tests look at structures in it */
 	const uint8_t *payload;
 	size_t payload_len;
 };
