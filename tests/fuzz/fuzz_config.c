@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 static void translate(const struct sm_config *c)
 {
 	struct sm_arena *arena = sm_arena_new(16u << 20);
-	const struct sm_vm_size defaults = { 4, 2048 };
+	const struct sm_vm_defaults defaults = { { 4, 2048 }, 4 };
 	Supermachine__Agent__V1__Process *process;
 	struct sm_vm_size size;
 	struct sm_pairs files;
