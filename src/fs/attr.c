@@ -43,18 +43,28 @@ void fs_root_attr(struct sm_fs *fs, struct fuse_attr *attr)
 	};
 }
 
+/* How long the guest may believe attributes. Not at all the set-id bits: when a write takes them away,
+ * its kernel does not notice. */
+static uint64_t attr_valid_ns(const struct sm_fs *fs, const struct statx *stx)
+{
+	if (S_ISREG(stx->stx_mode) && (stx->stx_mode & (S_ISUID | S_ISGID)))
+		return 0;
+	return fs->attr_timeout_ns;
+}
+
 void fs_entry_set(struct sm_fs *fs, const struct fs_inode *inode, const struct fs_inode *parent,
 		  const struct statx *stx, struct fuse_entry_out *out)
 {
 	/* names in the root directory come and go by the loop's thread: never believed for long */
 	uint64_t valid = parent && !parent->export ? 0 : fs->entry_timeout_ns;
+	uint64_t attr_valid = attr_valid_ns(fs, stx);
 
 	*out = (struct fuse_entry_out){
 		.nodeid = inode->nodeid,
 		.entry_valid = valid / NS_PER_S,
 		.entry_valid_nsec = valid % NS_PER_S,
-		.attr_valid = fs->attr_timeout_ns / NS_PER_S,
-		.attr_valid_nsec = fs->attr_timeout_ns % NS_PER_S,
+		.attr_valid = attr_valid / NS_PER_S,
+		.attr_valid_nsec = attr_valid % NS_PER_S,
 	};
 	fs_attr_fill(stx, &out->attr);
 	if (inode->type == S_IFDIR && parent && (!parent->export || parent->mnt != inode->mnt) &&
@@ -75,9 +85,10 @@ int fs_entry_fill(struct fs_req *r, struct fs_inode *parent, const char *name,
 
 static int reply_attr(struct fs_req *r, const struct statx *stx)
 {
+	uint64_t valid = stx ? attr_valid_ns(r->fs, stx) : r->fs->attr_timeout_ns;
 	struct fuse_attr_out out = {
-		.attr_valid = r->fs->attr_timeout_ns / NS_PER_S,
-		.attr_valid_nsec = r->fs->attr_timeout_ns % NS_PER_S,
+		.attr_valid = valid / NS_PER_S,
+		.attr_valid_nsec = valid % NS_PER_S,
 	};
 
 	if (stx)
