@@ -1,27 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Theory of operation
- *
- * A process (struct proc) is the first one of a container or an exec. It lives from the request that
- * asked for it until its end was told to everybody who waits:
- *
- *	           agent: Create/Exec ok            agent: Wait ok           output written out
- *	  MAKING ─────────────────────► ALIVE ───────────────────► ENDED ───────────────────► told
- *	     │ failed: request fails, proc freed
- *
- *	state    operations on it
- *	MAKING   none (its id is taken)
- *	ALIVE    Start (containers), Signal, Resize, Wait
- *	ENDED    Wait
- *
- * An exec belongs to the connection that asked for it: when that closes, the process is killed. Its
- * struct stays until the output streams end as well, for what it left running may still write.
+ * Theory of operation (that of a single process is in proc.h)
  *
  * The first container made is `main`: when its end was told, the sandbox is finished and sm-vmm exits
- * with its status. The agent answers Wait after it has handed over all output of the process; since
- * vsock keeps the order of what it hands over, "drained" on our side then means that the output is
- * with the reader.
+ * with its status.
  *
  * Create may come before the guest is up: it waits in `pending` for the agent's Hello.
  *
@@ -44,7 +27,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "hv/agent.h"
-#include "hv/stdio.h"
+#include "hv/proc.h"
 #include "proto/sandbox.pb-c.h"
 #include "rpc/ttrpc.h"
 
@@ -52,7 +35,6 @@
 #define SANDBOX(name) Supermachine__Sandbox__V1__##name
 
 #define CONNECTIONS_MAX 1024
-#define PROCS_MAX 4096
 #define SECOND_NS 1000000000ull
 #define KILL_STALL_NS SECOND_NS
 #define KILL_TICKS_MAX 10
@@ -70,30 +52,6 @@ static const char *const step_names[] = {
 };
 _Static_assert(SM_ARRAY_SIZE(step_names) == SM_STEP_NUM, "a name for each step");
 
-/* Nobody but the end of the process is told by these. */
-struct waiter {
-	struct waiter *next;
-	struct sm_rpc_call *call;
-};
-
-enum proc_state { MAKING, ALIVE, ENDED };
-
-struct proc {
-	struct proc *next;
-	struct sm_sandbox *sb;
-	char *id;
-	char *exec_id;			/* "" for the first process of a container */
-	enum proc_state state;
-	struct sm_rpc_call *maker;	/* the request that is answered when MAKING ends */
-	struct sm_rpc *owner;		/* of an exec; NULL once it is gone */
-	char **exports;			/* names added for this container */
-	size_t nexports;
-	struct sm_stdio io;
-	unsigned int draining;		/* output streams that still have bytes for their sink */
-	uint32_t status;		/* wait status, when ENDED */
-	struct waiter *waiters;
-};
-
 /* A request passed on to the agent as it is. */
 struct forward {
 	struct sm_sandbox *sb;
@@ -109,16 +67,14 @@ struct pending {
 
 struct sm_sandbox {
 	struct sm_sandbox_config c;
-	struct sm_agent *agent;
 	struct sm_rpc *control;
 	struct sm_rpc_server *server;
 	struct sm_timer *boot_timer;	/* also used once the agent is lost */
 	struct sm_timer *kill_timer;
 	unsigned int kill_ticks;
 	uint64_t kill_bytes;
-	struct proc *procs;
-	size_t nprocs;
-	struct proc *main;
+	struct sm_procs procs;
+	struct sm_proc *main;
 	struct pending *pending;
 	enum sm_step step;
 	uint64_t step_ns[SM_STEP_NUM];	/* since c.started_ns */
@@ -159,92 +115,6 @@ static void fail_launch(struct sm_sandbox *sb, struct sm_rpc_call *call, const c
 		    n ? "; console: " : "; the console is empty", tail);
 }
 
-/* ---- processes ------------------------------------------------------------------------------ */
-
-static struct proc *proc_find(struct sm_sandbox *sb, const char *id, const char *exec_id)
-{
-	for (struct proc *p = sb->procs; p; p = p->next)
-		if (strcmp(p->id, id) == 0 && strcmp(p->exec_id, exec_id) == 0)
-			return p;
-	return NULL;
-}
-
-static void remove_exports(struct proc *p)
-{
-	for (size_t i = 0; i < p->nexports; i++) {
-		sm_fs_remove_export(p->sb->c.fs, p->exports[i]);
-		free(p->exports[i]);
-	}
-	free(p->exports);
-	p->exports = NULL;
-	p->nexports = 0;
-}
-
-static void proc_free(struct proc *p)
-{
-	struct proc **at = &p->sb->procs;
-
-	while (*at && *at != p)
-		at = &(*at)->next;
-	if (*at) {
-		*at = p->next;
-		p->sb->nprocs--;
-	}
-	sm_stdio_detach(&p->io);
-	remove_exports(p);
-	free(p->id);
-	free(p->exec_id);
-	free(p);
-}
-
-/* NULL: the call has been failed. */
-static struct proc *proc_new(struct sm_sandbox *sb, struct sm_rpc_call *call, const char *id,
-			     const char *exec_id)
-{
-	struct proc *p;
-
-	if (proc_find(sb, id, exec_id)) {
-		sm_rpc_fail(call, SM_RPC_ALREADY_EXISTS, "%s with given ID already exists",
-			    *exec_id ? "exec" : "container");
-		return NULL;
-	}
-	p = sb->nprocs < PROCS_MAX ? calloc(1, sizeof(*p)) : NULL;
-	if (!p) {
-		sm_rpc_fail(call, SM_RPC_RESOURCE_EXHAUSTED, "too many processes in this VM");
-		return NULL;
-	}
-	p->sb = sb;
-	p->id = strdup(id);
-	p->exec_id = strdup(exec_id);
-	p->maker = call;
-	p->io.tty = -1;
-	p->next = sb->procs;
-	sb->procs = p;
-	sb->nprocs++;
-	if (!p->id || !p->exec_id) {
-		proc_free(p);
-		sm_rpc_fail(call, SM_RPC_RESOURCE_EXHAUSTED, "out of memory");
-		return NULL;
-	}
-	return p;
-}
-
-static void answer_waiters(struct proc *p, enum sm_rpc_code code)
-{
-	AGENT(WaitResponse) rsp = SUPERMACHINE__AGENT__V1__WAIT_RESPONSE__INIT;
-	struct waiter *w;
-
-	rsp.status = p->status;
-	while ((w = p->waiters)) {
-		p->waiters = w->next;
-		if (code == SM_RPC_OK)
-			sm_rpc_reply(w->call, &rsp.base);
-		else
-			sm_rpc_fail(w->call, code, "VM lost while %s", step_names[p->sb->step]);
-		free(w);
-	}
-}
-
 static int exit_status(uint32_t wait_status)
 {
 	int s = (int)wait_status;
@@ -252,73 +122,12 @@ static int exit_status(uint32_t wait_status)
 	return WIFSIGNALED(s) ? 128 + WTERMSIG(s) : WEXITSTATUS(s);
 }
 
-/* The process has ended and all it wrote is with its readers. */
-static void tell(struct proc *p)
+static void on_told(void *arg, struct sm_proc *p)
 {
-	answer_waiters(p, SM_RPC_OK);
-	if (p == p->sb->main)
-		finish(p->sb, exit_status(p->status));
-}
+	struct sm_sandbox *sb = arg;
 
-static void on_drained(void *arg)
-{
-	struct proc *p = arg;
-
-	if (--p->draining == 0)
-		tell(p);
-}
-
-static void drain(struct proc *p)
-{
-	p->draining = 1;	/* so that on_drained() cannot tell before the loop is through */
-	for (size_t i = 1; i < SM_ARRAY_SIZE(p->io.stream); i++) {
-		if (!p->io.stream[i].open)
-			continue;
-		p->draining++;
-		if (sm_vsock_drain(p->sb->c.vs, p->io.stream[i].port, on_drained, p) < 0)
-			p->draining--;
-	}
-	on_drained(p);
-}
-
-/* An exec that is over in every respect. */
-static void reap(struct proc *p)
-{
-	if (*p->exec_id && p->state == ENDED && !p->draining && !p->owner &&
-	    sm_stdio_drained(&p->io))
-		proc_free(p);
-}
-
-static void on_stdio_changed(void *arg)
-{
-	reap(arg);
-}
-
-static void on_waited(void *arg, enum sm_rpc_code code, const char *text,
-		      const ProtobufCMessage *rsp)
-{
-	struct proc *p = arg;
-
-	if (code != SM_RPC_OK) {
-		if (code != SM_RPC_UNAVAILABLE)
-			sm_error("%s: wait: %s", p->id, text);
-		return;		/* lost() answers the waiters */
-	}
-	p->status = ((const AGENT(WaitResponse) *)rsp)->status;
-	p->state = ENDED;
-	drain(p);
-	reap(p);
-}
-
-static void ask_for_end(struct proc *p)
-{
-	AGENT(ProcessRequest) req = SUPERMACHINE__AGENT__V1__PROCESS_REQUEST__INIT;
-
-	p->state = ALIVE;
-	req.id = p->id;
-	req.exec_id = p->exec_id;
-	sm_agent_call(p->sb->agent, "Wait", &req.base,
-		      &supermachine__agent__v1__wait_response__descriptor, on_waited, p);
+	if (p == sb->main)
+		finish(sb, exit_status(p->status));
 }
 
 /* ---- Create --------------------------------------------------------------------------------- */
@@ -326,27 +135,28 @@ static void ask_for_end(struct proc *p)
 static void on_created(void *arg, enum sm_rpc_code code, const char *text,
 		       const ProtobufCMessage *rsp)
 {
-	struct proc *p = arg;
+	struct sm_proc *p = arg;
+	struct sm_sandbox *sb = p->table->arg;
 	struct sm_rpc_call *call = p->maker;
 
 	(void)rsp;
 	p->maker = NULL;
 	if (code != SM_RPC_OK) {
 		if (code == SM_RPC_UNAVAILABLE)
-			fail_launch(p->sb, call, text);
+			fail_launch(sb, call, text);
 		else
 			sm_rpc_fail(call, code, "%s", text);
-		proc_free(p);
+		sm_proc_free(p);
 		return;
 	}
-	sm_sandbox_reached(p->sb, SM_STEP_START);
-	if (!p->sb->main)
-		p->sb->main = p;
-	ask_for_end(p);
+	sm_sandbox_reached(sb, SM_STEP_START);
+	if (!sb->main)
+		sb->main = p;
+	sm_proc_alive(p);
 	sm_rpc_reply(call, &(AGENT(Empty))SUPERMACHINE__AGENT__V1__EMPTY__INIT.base);
 }
 
-static int add_exports(struct proc *p, const SANDBOX(CreateRequest) *req)
+static int add_exports(struct sm_proc *p, const SANDBOX(CreateRequest) *req)
 {
 	p->exports = calloc(req->n_exports ? req->n_exports : 1, sizeof(*p->exports));
 	if (!p->exports)
@@ -358,7 +168,7 @@ static int add_exports(struct proc *p, const SANDBOX(CreateRequest) *req)
 		int r = fd < 0 ? -EBADF : name ? 0 : -ENOMEM;
 
 		if (r == 0)
-			r = sm_fs_add_export(p->sb->c.fs, name, fd, e->readonly);
+			r = sm_fs_add_export(p->table->fs, name, fd, e->readonly);
 		if (r < 0) {
 			sm_close(&fd);
 			free(name);
@@ -374,14 +184,14 @@ static void create(struct sm_sandbox *sb, struct sm_rpc_call *call,
 {
 	AGENT(CreateContainerRequest) out = SUPERMACHINE__AGENT__V1__CREATE_CONTAINER_REQUEST__INIT;
 	AGENT(Stdio) stdio = SUPERMACHINE__AGENT__V1__STDIO__INIT;
-	struct proc *p = proc_new(sb, call, req->container->id, "");
+	struct sm_proc *p = sm_proc_new(&sb->procs, call, req->container->id, "");
 	int r;
 
 	if (!p)
 		return;
 	r = add_exports(p, req);
 	if (r == 0)
-		r = sm_stdio_attach(&p->io, sb->c.vs, call, req->stdio, &stdio, on_stdio_changed,
+		r = sm_stdio_attach(&p->io, sb->c.vs, call, req->stdio, &stdio, sm_proc_stdio_changed,
 				    p);
 	if (r == 0) {
 		/* The first container's terminal is ours: its resizes come as SIGWINCH. */
@@ -389,12 +199,12 @@ static void create(struct sm_sandbox *sb, struct sm_rpc_call *call,
 			ioctl(p->io.tty, TIOCSCTTY, 0);
 		out.container = req->container;
 		out.stdio = &stdio;
-		r = sm_agent_call(sb->agent, "CreateContainer", &out.base,
+		r = sm_agent_call(sb->procs.agent, "CreateContainer", &out.base,
 				  &supermachine__agent__v1__empty__descriptor, on_created, p);
 	}
 	if (r < 0) {
 		sm_rpc_fail(call, SM_RPC_INTERNAL, "share the container's files: %s", strerror(-r));
-		proc_free(p);
+		sm_proc_free(p);
 		return;
 	}
 	sm_sandbox_reached(sb, SM_STEP_CREATE);
@@ -436,31 +246,31 @@ static void ignore(void *arg, enum sm_rpc_code code, const char *text, const Pro
 	(void)rsp;
 }
 
-static void kill_exec(struct proc *p)
+static void kill_exec(struct sm_proc *p)
 {
 	AGENT(SignalRequest) req = SUPERMACHINE__AGENT__V1__SIGNAL_REQUEST__INIT;
 
 	req.id = p->id;
 	req.exec_id = p->exec_id;
 	req.signal = SIGKILL;
-	sm_agent_call(p->sb->agent, "Signal", &req.base,
+	sm_agent_call(p->table->agent, "Signal", &req.base,
 		      &supermachine__agent__v1__empty__descriptor, ignore, NULL);
 }
 
 static void on_execed(void *arg, enum sm_rpc_code code, const char *text,
 		      const ProtobufCMessage *rsp)
 {
-	struct proc *p = arg;
+	struct sm_proc *p = arg;
 	struct sm_rpc_call *call = p->maker;
 
 	p->maker = NULL;
 	if (code != SM_RPC_OK) {
 		sm_rpc_fail(call, code, "%s", text);
-		proc_free(p);
+		sm_proc_free(p);
 		return;
 	}
 	p->owner = sm_rpc_call_conn(call);
-	ask_for_end(p);
+	sm_proc_alive(p);
 	if (!p->owner)
 		kill_exec(p);
 	sm_rpc_reply(call, rsp);
@@ -472,29 +282,29 @@ static void on_exec(void *arg, struct sm_rpc_call *call, const ProtobufCMessage 
 	AGENT(ExecRequest) out = SUPERMACHINE__AGENT__V1__EXEC_REQUEST__INIT;
 	AGENT(Stdio) stdio = SUPERMACHINE__AGENT__V1__STDIO__INIT;
 	struct sm_sandbox *sb = arg;
-	struct proc *p;
+	struct sm_proc *p;
 	int r;
 
 	if (!*req->exec_id || !req->process) {
 		sm_rpc_fail(call, SM_RPC_INVALID_ARGUMENT, "exec without an id or a process");
 		return;
 	}
-	p = proc_new(sb, call, req->id, req->exec_id);
+	p = sm_proc_new(&sb->procs, call, req->id, req->exec_id);
 	if (!p)
 		return;
-	r = sm_stdio_attach(&p->io, sb->c.vs, call, req->stdio, &stdio, on_stdio_changed, p);
+	r = sm_stdio_attach(&p->io, sb->c.vs, call, req->stdio, &stdio, sm_proc_stdio_changed, p);
 	if (r == 0) {
 		out.id = req->id;
 		out.exec_id = req->exec_id;
 		out.process = req->process;
 		out.stdio = &stdio;
-		r = sm_agent_call(sb->agent, "Exec", &out.base,
+		r = sm_agent_call(sb->procs.agent, "Exec", &out.base,
 				  &supermachine__agent__v1__exec_response__descriptor, on_execed,
 				  p);
 	}
 	if (r < 0) {
 		sm_rpc_fail(call, SM_RPC_UNAVAILABLE, "exec: %s", strerror(-r));
-		proc_free(p);
+		sm_proc_free(p);
 	}
 }
 
@@ -522,7 +332,7 @@ static void forward(struct sm_sandbox *sb, struct sm_rpc_call *call, const char 
 
 	if (f) {
 		*f = (struct forward){ .sb = sb, .call = call, .start = start };
-		r = sm_agent_call(sb->agent, method, req,
+		r = sm_agent_call(sb->procs.agent, method, req,
 				  &supermachine__agent__v1__empty__descriptor, on_forwarded, f);
 	}
 	if (r < 0) {
@@ -553,16 +363,10 @@ static void on_kill_tick(void *arg)
 	}
 	sm_vsock_counters(sb->c.vs, &now);
 	if (now.tx_bytes == sb->kill_bytes)
-		sm_stdio_detach(&sb->main->io);
+		sm_proc_drop_output(sb->main);
 	else
 		sb->kill_ticks = 0;
 	sb->kill_bytes = now.tx_bytes;
-	if (sb->main->state == ENDED && !sb->main->draining)
-		return;
-	if (sb->main->state == ENDED && sm_stdio_drained(&sb->main->io)) {
-		tell(sb->main);
-		return;
-	}
 	sm_timer_set(sb->c.loop, sb->kill_timer, KILL_STALL_NS);
 }
 
@@ -594,19 +398,13 @@ static void on_signal(void *arg, struct sm_rpc_call *call, const ProtobufCMessag
 static void on_wait(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
 {
 	const AGENT(ProcessRequest) *req = (const AGENT(ProcessRequest) *)msg;
-	struct proc *p = proc_find(arg, req->id, req->exec_id);
-	struct waiter *w = p ? calloc(1, sizeof(*w)) : NULL;
+	struct sm_sandbox *sb = arg;
+	struct sm_proc *p = sm_proc_find(&sb->procs, req->id, req->exec_id);
 
-	if (!w) {
-		sm_rpc_fail(call, p ? SM_RPC_RESOURCE_EXHAUSTED : SM_RPC_NOT_FOUND,
-			    p ? "out of memory" : "process does not exist");
-		return;
-	}
-	w->call = call;
-	w->next = p->waiters;
-	p->waiters = w;
-	if (p->state == ENDED && !p->draining)
-		answer_waiters(p, SM_RPC_OK);
+	if (p)
+		sm_proc_wait(p, call);
+	else
+		sm_rpc_fail(call, SM_RPC_NOT_FOUND, "process does not exist");
 }
 
 static void on_info(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
@@ -678,15 +476,17 @@ static void on_agent_ready(void *arg, const AGENT(HelloResponse) *hello)
 static void fail_everything(struct sm_sandbox *sb, const char *why)
 {
 	struct pending *p;
+	char lost[128];
 
+	snprintf(lost, sizeof(lost), "VM lost while %s", step_names[sb->step]);
 	sb->up = false;
 	while ((p = sb->pending)) {
 		sb->pending = p->next;
 		fail_launch(sb, p->call, why);
 		free(p);
 	}
-	for (struct proc *q = sb->procs; q; q = q->next)
-		answer_waiters(q, SM_RPC_UNAVAILABLE);
+	for (struct sm_proc *q = sb->procs.first; q; q = q->next)
+		sm_proc_lost(q, lost);
 }
 
 static int lost_status(const struct sm_sandbox *sb)
@@ -732,16 +532,16 @@ void sm_sandbox_machine_ended(struct sm_sandbox *sb, const char *why)
 static void on_client_gone(void *arg, struct sm_rpc *rpc)
 {
 	struct sm_sandbox *sb = arg;
-	struct proc *next;
+	struct sm_proc *next;
 
-	for (struct proc *p = sb->procs; p; p = next) {
+	for (struct sm_proc *p = sb->procs.first; p; p = next) {
 		next = p->next;
 		if (p->owner != rpc)
 			continue;
 		p->owner = NULL;
-		if (p->state == ALIVE)
+		if (p->state == SM_PROC_ALIVE)
 			kill_exec(p);
-		reap(p);
+		sm_proc_reap(p);
 	}
 }
 
@@ -773,12 +573,12 @@ void sm_sandbox_signal(struct sm_sandbox *sb, int signo)
 	if (signo != SIGWINCH) {
 		sig.id = sb->main->id;
 		sig.signal = (uint32_t)signo;
-		sm_agent_call(sb->agent, "Signal", &sig.base, out, ignore, NULL);
+		sm_agent_call(sb->procs.agent, "Signal", &sig.base, out, ignore, NULL);
 	} else if (sb->main->io.tty >= 0 && ioctl(sb->main->io.tty, TIOCGWINSZ, &ws) == 0) {
 		size.id = sb->main->id;
 		size.rows = ws.ws_row;
 		size.cols = ws.ws_col;
-		sm_agent_call(sb->agent, "Resize", &size.base, out, ignore, NULL);
+		sm_agent_call(sb->procs.agent, "Resize", &size.base, out, ignore, NULL);
 	}
 }
 
@@ -797,7 +597,8 @@ int sm_sandbox_new(const struct sm_sandbox_config *config, struct sm_sandbox **o
 	if (!sb)
 		return -ENOMEM;
 	sb->c = *config;
-	r = sm_agent_new(sb->c.loop, sb->c.vs, &events, sb, &sb->agent);
+	sb->procs = (struct sm_procs){ .vs = sb->c.vs, .fs = sb->c.fs, .told = on_told, .arg = sb };
+	r = sm_agent_new(sb->c.loop, sb->c.vs, &events, sb, &sb->procs.agent);
 	if (r == 0)
 		r = sm_timer_add(sb->c.loop, sb->c.boot_timeout_ns, on_boot_timeout, sb,
 				 &sb->boot_timer);
@@ -817,17 +618,17 @@ int sm_sandbox_new(const struct sm_sandbox_config *config, struct sm_sandbox **o
 
 void sm_sandbox_free(struct sm_sandbox *sb)
 {
-	struct proc *p;
+	struct sm_proc *p;
 
 	if (!sb)
 		return;
 	sb->over = true;
 	fail_everything(sb, "sm-vmm is ending");
-	sm_agent_free(sb->agent);	/* fails what still waits for the guest */
+	sm_agent_free(sb->procs.agent);	/* fails what still waits for the guest */
 	sm_rpc_server_free(sb->server);
 	sm_rpc_free(sb->control);
-	while ((p = sb->procs))
-		proc_free(p);
+	while ((p = sb->procs.first))
+		sm_proc_free(p);
 	sm_timer_remove(sb->c.loop, sb->boot_timer);
 	sm_timer_remove(sb->c.loop, sb->kill_timer);
 	free(sb->kernel);
