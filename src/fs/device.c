@@ -103,6 +103,7 @@ static void hand_over(struct fs_worker *w)
 	pthread_mutex_lock(&q->lock);
 	t->leads = false;
 	q->led = false;
+	q->brisk = false; /* the guest is likely to wait for this one */
 	flush(q);
 	pthread_cond_signal(&q->lead_free);
 	pthread_mutex_unlock(&q->lock);
