@@ -115,8 +115,10 @@ static void machine_args(struct args *a, const struct sm_hv_config *c, unsigned 
 	arg(a, "tcg");
 	arg(a, "-cpu");
 	arg(a, "max");
+	/* For a machine that can have only one CPU, TCG leaves the guest's memory barriers out; but the
+	 * other side of each ring is a thread of ours, and without them kicks and interrupts get lost. */
 	arg(a, "-smp");
-	arg(a, "%u", c->vcpus);
+	arg(a, "%u,maxcpus=%u", c->vcpus, c->vcpus > 2 ? c->vcpus : 2);
 	arg(a, "-nodefaults");
 	arg(a, "-no-user-config");
 	arg(a, "-no-reboot");
