@@ -5,6 +5,9 @@
  * set-id bits survive a write only by CAP_FSETID. Both are switched on demand and cached: a guest
  * whose processes are of one user causes no system call here.
  *
+ * CAP_SYS_RESOURCE goes for good: it would let the guest write past quotas and into the blocks that a
+ * file system keeps for root.
+ *
  * These are the raw per-thread calls; glibc's would change all threads of the process.
  */
 #include <errno.h>
@@ -19,11 +22,11 @@
 
 #include "fs/server.h"
 
-static int caps_fsetid(bool on)
+static int cap_effective(unsigned int cap, bool on)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2];
-	uint32_t bit = CAP_TO_MASK(CAP_FSETID);
+	uint32_t bit = CAP_TO_MASK(cap);	/* of the first 32, where ours are */
 
 	if (syscall(SYS_capget, &head, data) < 0)
 		return -errno;
@@ -37,6 +40,7 @@ static int caps_fsetid(bool on)
 int fs_worker_init(struct fs_worker *w, struct sm_fs *fs)
 {
 	int bits = prctl(PR_GET_SECUREBITS);
+	int ret;
 
 	w->fs = fs;
 	w->uid = geteuid();
@@ -47,6 +51,9 @@ int fs_worker_init(struct fs_worker *w, struct sm_fs *fs)
 	if (unshare(CLONE_FS) < 0 || fchdir(fs->proc_fd) < 0)
 		return -errno;
 	umask(0);
+	ret = cap_effective(CAP_SYS_RESOURCE, false);
+	if (ret < 0)
+		return ret;
 	/* Changing the uid must not drop capabilities. Without CAP_SETPCAP, whoever took that away has
 	 * set the bit for the process; else the host's permission checks apply to other uids. */
 	if (bits >= 0 && !(bits & SECBIT_NO_SETUID_FIXUP))
@@ -88,7 +95,7 @@ int fs_cred_fsetid(struct fs_req *r, bool on)
 	int ret = 0;
 
 	if (r->worker->fsetid != on)
-		ret = caps_fsetid(on);
+		ret = cap_effective(CAP_FSETID, on);
 	if (ret == 0)
 		r->worker->fsetid = on;
 	return ret;
