@@ -11,12 +11,14 @@
 /*
  * What a backend offers: a machine with our devices in it.
  *
- *	create ──► add_device … ──► boot ──► (the guest runs) ──► ended()
- *	                              └────► stop ──────────────────┘
+ *	create ──► add_device … ──► load ──► boot ──► (the guest runs) ──► ended()
+ *	                                       └────► stop ──────────────────┘
  *
- * The backend owns the transports of the devices, not the devices. ended() runs once after a boot that
- * returned 0, on the loop's thread, when the machine is over for whatever reason: the guest reset
- * itself, stop() was called, the backend broke. Only free() is allowed then.
+ * load() is the last call that may open files and start programs, boot() the one that starts threads:
+ * between them the process goes to jail. The backend owns the transports of the devices, not the
+ * devices. ended() runs once after a boot that returned 0, on the loop's thread, when the machine is
+ * over for whatever reason: the guest reset itself, stop() was called, the backend broke. Only free()
+ * is allowed then.
  */
 struct sm_hv;
 
@@ -39,6 +41,7 @@ struct sm_hv_ops {
 	int (*create)(struct sm_loop *loop, const struct sm_hv_config *config,
 		      sm_hv_ended_fn *ended, void *arg, struct sm_hv **hv, struct sm_err *err);
 	int (*add_device)(struct sm_hv *hv, struct sm_vdev *dev, struct sm_err *err);
+	int (*load)(struct sm_hv *hv, struct sm_err *err);
 	int (*boot)(struct sm_hv *hv, struct sm_err *err);
 	void (*stop)(struct sm_hv *hv);	/* at once; ended() follows */
 	void (*free)(struct sm_hv *hv);	/* stops what still runs; NULL allowed */

@@ -217,8 +217,7 @@ static int run(struct vmm *v, struct sm_err *err)
 	    (r = setup_sandbox(v, err)) < 0)
 		return r;
 	sm_sandbox_reached(v->sb, SM_STEP_MACHINE);
-	r = v->ops->boot(v->hv, err);
-	if (r < 0)
+	if ((r = v->ops->load(v->hv, err)) < 0 || (r = v->ops->boot(v->hv, err)) < 0)
 		return r;
 	sm_sandbox_reached(v->sb, SM_STEP_BOOT);
 	r = sm_loop_run(v->loop);

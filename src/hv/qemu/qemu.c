@@ -269,7 +269,7 @@ static void close_qemu_ends(struct sm_hv *hv)
 	sm_close(&hv->config.console_fd);
 }
 
-static int qemu_boot(struct sm_hv *hv, struct sm_err *err)
+static int qemu_load(struct sm_hv *hv, struct sm_err *err)
 {
 	struct args a = { .n = 0 };
 	pid_t parent = getpid();
@@ -296,9 +296,14 @@ static int qemu_boot(struct sm_hv *hv, struct sm_err *err)
 		return sm_err_sys(err, r, "qemu: fork");
 	}
 	hv->pidfd = (int)syscall(SYS_pidfd_open, hv->pid, 0);
-	if (hv->pidfd < 0)
-		return sm_err_sys(err, -errno, "qemu: pidfd_open");
-	r = sm_loop_add(hv->loop, hv->pidfd, EPOLLIN, on_exit_of_qemu, hv, &hv->pid_io);
+	return hv->pidfd < 0 ? sm_err_sys(err, -errno, "qemu: pidfd_open") : 0;
+}
+
+/* The guest runs since load(): QEMU needs files to start. */
+static int qemu_boot(struct sm_hv *hv, struct sm_err *err)
+{
+	int r = sm_loop_add(hv->loop, hv->pidfd, EPOLLIN, on_exit_of_qemu, hv, &hv->pid_io);
+
 	return r < 0 ? sm_err_sys(err, r, "qemu: watch") : 0;
 }
 
@@ -329,6 +334,7 @@ const struct sm_hv_ops sm_hv_qemu = {
 	.name = "qemu",
 	.create = qemu_create,
 	.add_device = qemu_add_device,
+	.load = qemu_load,
 	.boot = qemu_boot,
 	.stop = qemu_stop,
 	.free = qemu_free,
