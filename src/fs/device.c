@@ -325,6 +325,7 @@ static const struct sm_vdev_ops ops = {
 	.name = "fs",
 	.id = VIRTIO_ID_FS,
 	.nqueues = NQUEUES,
+	.queue_max = SM_VQ_SIZE_MAX,
 	.config_size = sizeof(struct config),
 	.config_read = config_read,
 	.negotiated = negotiated,
