@@ -15,7 +15,7 @@ src/vsock: virtio base
 src/fs: virtio base
 src/spec: base proto
 src/rpc: base proto
-src/hv: virtio vsock fs rpc proto base
+src/hv: dev virtio vsock fs rpc proto base
 src/runtime: spec rpc proto base
 shim: spec rpc proto base
 guest/agent: rpc proto base

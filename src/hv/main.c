@@ -20,6 +20,7 @@
 #include "base/opt.h"
 #include "config.h"
 #include "fs/fs.h"
+#include "hv/boot/boot.h"
 #include "hv/console.h"
 #include "hv/hv.h"
 #include "hv/kvm/probe.h"
@@ -33,7 +34,7 @@
 struct options {
 	const char *id, *state_dir, *hypervisor, *kernel, *initrd, *cmdline, *qemu;
 	int control_fd, listen_fd, vcpus, memory;
-	bool debug, probe, version, help;
+	bool hugepages, serial, debug, probe, version, help;
 };
 
 struct vmm {
@@ -50,7 +51,7 @@ struct vmm {
 	int status;
 };
 
-static const struct sm_hv_ops *const backends[] = { &sm_hv_qemu };
+static const struct sm_hv_ops *const backends[] = { &sm_hv_kvm, &sm_hv_qemu };
 
 static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 {
@@ -59,13 +60,18 @@ static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 		{ "state-dir", 0, SM_OPT_STRING, &o->state_dir, "DIR", "where console.log goes" },
 		{ "control-fd", 0, SM_OPT_INT, &o->control_fd, "N", "connected socket of the launcher" },
 		{ "listen-fd", 0, SM_OPT_INT, &o->listen_fd, "N", "listening socket for later clients" },
-		{ "hypervisor", 0, SM_OPT_STRING, &o->hypervisor, "NAME", "backend: qemu" },
-		{ "kernel", 0, SM_OPT_STRING, &o->kernel, "FILE", "guest kernel (vmlinux)" },
+		{ "hypervisor", 0, SM_OPT_STRING, &o->hypervisor, "NAME", "backend: kvm or qemu" },
+		{ "kernel", 0, SM_OPT_STRING, &o->kernel, "FILE",
+		  "guest kernel: vmlinux, with kvm also a bzImage or libkrunfw.so.5" },
 		{ "initrd", 0, SM_OPT_STRING, &o->initrd, "FILE", "initramfs with the agent" },
 		{ "cmdline", 0, SM_OPT_STRING, &o->cmdline, "TEXT", "more kernel parameters" },
 		{ "qemu", 0, SM_OPT_STRING, &o->qemu, "FILE", "QEMU program (qemu-system-x86_64)" },
 		{ "vcpus", 0, SM_OPT_INT, &o->vcpus, "N", "virtual CPUs" },
 		{ "memory", 0, SM_OPT_INT, &o->memory, "MIB", "guest memory" },
+		{ "hugepages", 0, SM_OPT_BOOL, &o->hugepages, NULL,
+		  "kvm: guest memory from the host's pool of 2 MiB pages" },
+		{ "serial", 0, SM_OPT_BOOL, &o->serial, NULL,
+		  "kvm: an 8250 for the kernel's first messages" },
 		{ "debug", 0, SM_OPT_BOOL, &o->debug, NULL, "debug messages" },
 		{ "probe", 0, SM_OPT_BOOL, &o->probe, NULL, "print whether KVM works here, as JSON" },
 		{ "version", 'v', SM_OPT_BOOL, &o->version, NULL, "print the version" },
@@ -104,7 +110,7 @@ static int check(struct options *o, const struct sm_hv_ops **ops, struct sm_err 
 			*ops = backends[i];
 	if (!*ops)
 		return sm_err_set(err, -ENOTSUP, "--hypervisor %s: no such backend", o->hypervisor);
-	if (access(o->kernel, R_OK) < 0)
+	if (!sm_boot_is_krunfw(o->kernel) && access(o->kernel, R_OK) < 0)
 		return sm_err_sys(err, errno, "--kernel %s", o->kernel);
 	if (access(o->initrd, R_OK) < 0)
 		return sm_err_sys(err, errno, "--initrd %s", o->initrd);
@@ -170,6 +176,8 @@ static int setup_machine(struct vmm *v, struct sm_err *err)
 		.qemu = v->o.qemu,
 		.vcpus = (unsigned int)v->o.vcpus,
 		.memory_mib = (unsigned int)v->o.memory,
+		.hugepages = v->o.hugepages,
+		.serial = v->o.serial,
 	};
 	int r;
 

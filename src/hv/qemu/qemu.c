@@ -307,6 +307,23 @@ static int qemu_boot(struct sm_hv *hv, struct sm_err *err)
 	return r < 0 ? sm_err_sys(err, r, "qemu: watch") : 0;
 }
 
+static int signal_qemu(struct sm_hv *hv, int signo)
+{
+	if (!hv->pid)
+		return -ESRCH;
+	return kill(hv->pid, signo) < 0 ? -errno : 0;
+}
+
+static int qemu_pause(struct sm_hv *hv)
+{
+	return signal_qemu(hv, SIGSTOP);
+}
+
+static int qemu_resume(struct sm_hv *hv)
+{
+	return signal_qemu(hv, SIGCONT);
+}
+
 static void qemu_stop(struct sm_hv *hv)
 {
 	if (hv->pid)
@@ -336,6 +353,8 @@ const struct sm_hv_ops sm_hv_qemu = {
 	.add_device = qemu_add_device,
 	.load = qemu_load,
 	.boot = qemu_boot,
+	.pause = qemu_pause,
+	.resume = qemu_resume,
 	.stop = qemu_stop,
 	.free = qemu_free,
 };
