@@ -17,7 +17,9 @@
  *	   start(q)  for each enabled queue ───►  watches q->kick_fd, pops, pushes, notifies
  *	   stop(q)   ──────────────────────────►  returns when nothing of this queue is in flight
  *	   reset() ────────────────────────────►  drops all state the guest made
+ *	   config_write(bytes) ────────────────►  keeps what the driver may set
  *	                      broken(dev) ◄─────  the guest broke the rules
+ *	              config_changed(dev) ◄─────  the driver should read the configuration again
  *
  * All calls come from the loop's thread. A device may serve its queues on threads of its own between
  * start and stop.
@@ -34,6 +36,8 @@ struct sm_vdev_ops {
 	size_t config_size;
 	/* Copies config space; off + len <= config_size is checked by the transport. */
 	void (*config_read)(struct sm_vdev *dev, size_t off, void *data, size_t len);
+	/* The driver writes config space, the same bounds. NULL: writes are ignored. */
+	void (*config_write)(struct sm_vdev *dev, size_t off, const void *data, size_t len);
 	void (*negotiated)(struct sm_vdev *dev, uint64_t features);
 	int (*start)(struct sm_vdev *dev, uint32_t index);	/* queue dev->vq[index] is started */
 	void (*stop)(struct sm_vdev *dev, uint32_t index);
@@ -46,13 +50,21 @@ struct sm_vdev {
 	struct sm_vq vq[SM_VDEV_QUEUES_MAX];
 	/* set by the transport; called by the device from any thread, at most once per start */
 	void (*broken)(struct sm_vdev *dev, void *arg);
-	void *broken_arg;
+	/* set by the transport, NULL if it cannot; called by the device on the loop's thread */
+	void (*config_changed)(struct sm_vdev *dev, void *arg);
+	void *broken_arg;	/* the arg of both */
 };
 
 static inline void sm_vdev_broken(struct sm_vdev *dev)
 {
 	if (dev->broken)
 		dev->broken(dev, dev->broken_arg);
+}
+
+static inline void sm_vdev_config_changed(struct sm_vdev *dev)
+{
+	if (dev->config_changed)
+		dev->config_changed(dev, dev->broken_arg);
 }
 
 #endif
