@@ -17,6 +17,7 @@
  *	   start(q)  for each enabled queue ───►  watches q->kick_fd, pops, pushes, notifies
  *	   stop(q)   ──────────────────────────►  returns when nothing of this queue is in flight
  *	   reset() ────────────────────────────►  drops all state the guest made
+ *	   config_write(bytes) ────────────────►  keeps what the driver may set
  *	                      broken(dev) ◄─────  the guest broke the rules
  *	              config_changed(dev) ◄─────  config space reads differently now
  *
@@ -38,6 +39,8 @@ struct sm_vdev_ops {
 	/* Copies config space; off + len <= config_size is checked by the transport. Any thread: what
 	 * changes while the device lives is read atomically, and is no wider than 4 bytes a field. */
 	void (*config_read)(struct sm_vdev *dev, size_t off, void *data, size_t len);
+	/* The driver writes config space, the same bounds. NULL: writes are ignored. */
+	void (*config_write)(struct sm_vdev *dev, size_t off, const void *data, size_t len);
 	void (*negotiated)(struct sm_vdev *dev, uint64_t features);
 	int (*start)(struct sm_vdev *dev, uint32_t index);	/* queue dev->vq[index] is started */
 	void (*stop)(struct sm_vdev *dev, uint32_t index);

@@ -509,6 +509,34 @@ static void read_config(struct sm_mmio *m, uint64_t off, void *data, size_t len)
 	m->dev->ops->config_read(m->dev, off, data, len < size - off ? len : size - off);
 }
 
+struct config_write {
+	struct sm_mmio *m;
+	uint64_t off;
+	const void *data;
+	size_t len;
+};
+
+static void write_config_in_loop(void *arg)
+{
+	struct config_write *w = arg;
+
+	w->m->dev->ops->config_write(w->m->dev, w->off, w->data, w->len);
+}
+
+static void write_config(struct sm_mmio *m, uint64_t off, const void *data, size_t len)
+{
+	const struct sm_vdev_ops *ops = m->dev->ops;
+	struct config_write w = { m, off, data, len };
+
+	if (!ops->config_write || (len != 1 && len != 2 && len != 4 && len != 8) ||
+	    off >= ops->config_size || len > ops->config_size - off)
+		return;
+	pthread_mutex_lock(&m->lock);
+	if (has(m, VIRTIO_CONFIG_S_DRIVER))
+		m->call(m->arg, write_config_in_loop, &w);
+	pthread_mutex_unlock(&m->lock);
+}
+
 /* ---- dispatch ---- */
 
 struct reg {
@@ -569,7 +597,9 @@ void sm_mmio_access(struct sm_mmio *m, uint64_t off, void *data, size_t len, boo
 	uint32_t v = 0;
 
 	if (off >= VIRTIO_MMIO_CONFIG) {
-		if (!write)
+		if (write)
+			write_config(m, off - VIRTIO_MMIO_CONFIG, data, len);
+		else
 			read_config(m, off - VIRTIO_MMIO_CONFIG, data, len);
 	} else if (len != sizeof(v) || off % sizeof(v)) {
 		if (!write)

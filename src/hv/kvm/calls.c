@@ -20,7 +20,6 @@ void sm_kvm_call(void *p, void (*fn)(void *arg), void *arg)
 	pthread_mutex_lock(&hv->lock);
 	*hv->calls_end = &call;
 	hv->calls_end = &call.next;
-	hv->resting++;
 	pthread_cond_broadcast(&hv->changed);
 	/* #syscalls:vcpu write futex */
 	eventfd_write(hv->call_fd, 1);
@@ -29,7 +28,6 @@ void sm_kvm_call(void *p, void (*fn)(void *arg), void *arg)
 		sm_kvm_calls_drop(hv);
 	while (!call.done)
 		pthread_cond_wait(&hv->changed, &hv->lock);
-	hv->resting--;
 	pthread_mutex_unlock(&hv->lock);
 }
 
@@ -49,7 +47,6 @@ void sm_kvm_calls_serve(struct sm_hv *hv)
 {
 	struct sm_kvm_call *call;
 
-	pthread_mutex_lock(&hv->lock);
 	while ((call = take(hv))) {
 		pthread_mutex_unlock(&hv->lock);
 		call->fn(call->arg);
@@ -57,10 +54,8 @@ void sm_kvm_calls_serve(struct sm_hv *hv)
 		call->done = true;
 		pthread_cond_broadcast(&hv->changed);
 	}
-	pthread_mutex_unlock(&hv->lock);
 }
 
-/* With the lock held. */
 void sm_kvm_calls_drop(struct sm_hv *hv)
 {
 	struct sm_kvm_call *call;

@@ -34,7 +34,9 @@ static void on_call(void *arg, uint32_t events)
 
 	(void)events;
 	eventfd_read(hv->call_fd, &n);
+	pthread_mutex_lock(&hv->lock);
 	sm_kvm_calls_serve(hv);
+	pthread_mutex_unlock(&hv->lock);
 }
 
 static void on_end(void *arg, uint32_t events)
@@ -182,8 +184,13 @@ static int kvm_pause(struct sm_hv *hv)
 	atomic_store(&hv->paused, true);
 	sm_kvm_vcpus_kick(hv);
 	pthread_mutex_lock(&hv->lock);
-	while (hv->resting < hv->config.vcpus && !*hv->why)
-		pthread_cond_wait(&hv->changed, &hv->lock);
+	/* One that has called, or waits for a lock of one that has, comes to rest when it was served. */
+	while (hv->resting < hv->config.vcpus && !*hv->why) {
+		if (hv->calls)
+			sm_kvm_calls_serve(hv);
+		else
+			pthread_cond_wait(&hv->changed, &hv->lock);
+	}
 	pthread_mutex_unlock(&hv->lock);
 	return 0;
 }

@@ -82,7 +82,7 @@ struct sm_hv {
 	pthread_mutex_t lock;		/* guards what follows */
 	pthread_cond_t changed;
 	struct sm_kvm_call *calls, **calls_end;
-	unsigned int resting;		/* vCPU threads that run no guest code: parked, or in a call */
+	unsigned int resting;		/* vCPU threads that are parked */
 	char why[SM_KVM_WHY_MAX];	/* the machine is over because …; "" before */
 };
 
@@ -102,8 +102,9 @@ char *sm_kvm_bus_cmdline(const struct sm_hv *hv);
 
 /* calls.c: from vCPU threads to the loop's. Signature of sm_mmio_config.call; `hv` is a struct sm_hv. */
 void sm_kvm_call(void *hv, void (*fn)(void *arg), void *arg);
+/* Both with the lock held, which serve() drops while a function runs. */
 void sm_kvm_calls_serve(struct sm_hv *hv);	/* by the loop's thread */
-void sm_kvm_calls_drop(struct sm_hv *hv);	/* with the lock, stopping is set: nobody waits any longer */
+void sm_kvm_calls_drop(struct sm_hv *hv);	/* stopping is set: nobody waits any longer */
 
 /* vcpu.c */
 int sm_kvm_vcpus_new(struct sm_hv *hv, struct sm_err *err);	/* after memory and interrupt chips */
