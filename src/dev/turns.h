@@ -11,7 +11,7 @@
 /*
  * What the small devices have in common: queues that are served on the loop's thread, chain by
  * chain, in turns of bounded work, so that a guest that never stops asking cannot keep the loop
- *from everybody else.
+ * from everybody else.
  *
  *	kick ──► turn: pop ─► serve ─► push … until the ring is empty or the budget is used up
  *	  ▲                                             │
