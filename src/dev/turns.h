@@ -17,8 +17,6 @@
  *	  ▲                                             │
  *	  └──────────── we kick ourselves ◄─────────────┘
  */
-struct sm_turns;
-
 /* Serves a chain of queue `index` and takes what that cost from *budget, which is more than 0 and
  * at least 1 of which must go. The bytes written into the chain, which goes back to the guest;
  * -EAGAIN: there is more to do for it, the next turn pops it again; any other error: the guest
