@@ -28,7 +28,8 @@ static int fill(void *data, size_t len)
 	size_t done = 0;
 
 	while (done < len) {
-		/* Once there was entropy it never blocks. #syscalls:loop getrandom */
+		/* Once there was entropy it never blocks. */
+		/* #syscalls:loop getrandom */
 		ssize_t n = getrandom((char *)data + done, len - done, 0);
 
 		if (n < 0 && errno == EINTR)

@@ -11,14 +11,12 @@
 /*
  * What the small devices have in common: queues that are served on the loop's thread, chain by
  * chain, in turns of bounded work, so that a guest that never stops asking cannot keep the loop
- *from everybody else.
+ * from everybody else.
  *
  *	kick ──► turn: pop ─► serve ─► push … until the ring is empty or the budget is used up
  *	  ▲                                             │
  *	  └──────────── we kick ourselves ◄─────────────┘
  */
-struct sm_turns;
-
 /* Serves a chain of queue `index` and takes what that cost from *budget, which is more than 0 and
  * at least 1 of which must go. The bytes written into the chain, which goes back to the guest;
  * -EAGAIN: there is more to do for it, the next turn pops it again; any other error: the guest

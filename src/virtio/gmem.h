@@ -32,7 +32,8 @@ struct sm_gmem {
 	struct sm_gmem_region region[SM_GMEM_REGIONS_MAX]; /* by rising gpa, never overlapping */
 };
 
-/* Adds memory that the caller owns and keeps, private and anonymous. 0, -EINVAL (empty, wraps, overlaps), -ENOSPC. */
+/* Adds memory that the caller owns and keeps; to be discarded it must be private and anonymous.
+ * 0, -EINVAL (empty, wraps, overlaps), -ENOSPC. */
 int sm_gmem_add(struct sm_gmem *gm, gpa_t gpa, uint64_t size, void *host);
 
 /* Maps size bytes of fd at offset (shared, read-write) and adds them. The fd stays the caller's.

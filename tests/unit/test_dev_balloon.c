@@ -301,8 +301,8 @@ static void test_inflate_long_array(void **state)
 	fake_kick(&g.d.dev->vq[INFLATE]);
 	dg_spin(&g.d, 4);
 	assert_int_equal(dg_used(&g.d, INFLATE), 0);
-	assert_in_range(counters(&g).inflated, PAGE, 4 * 64 * PAGE);
-	dg_spin(&g.d, 1500 / 64 + 2);
+	assert_in_range(counters(&g).inflated, PAGE, 4 * 256 * PAGE);
+	dg_spin(&g.d, 1500 / 256 + 2);
 	assert_int_equal(dg_used(&g.d, INFLATE), 1);
 	assert_int_equal(resident(&g, 0, 3000), 1500);
 	bg_fini(&g);
