@@ -42,7 +42,7 @@ enum { INFLATE, DEFLATE, REPORT, QUEUES_NUM };
 struct sm_balloon {
 	struct sm_vdev vdev;
 	struct sm_turns turns;
-	struct virtio_balloon_config config;
+	_Atomic uint32_t num_pages, actual; /* of config space: vCPU threads read it too */
 	uint64_t done[QUEUES_NUM]; /* bytes done of the chain that will be popped next */
 	struct sm_balloon_counters counters;
 };
@@ -156,20 +156,26 @@ static int serve(struct sm_vdev *dev, uint32_t index, const struct sm_chain *c, 
 	}
 }
 
+static struct virtio_balloon_config config_of(const struct sm_balloon *b)
+{
+	return (struct virtio_balloon_config){ .num_pages = htole32(b->num_pages),
+					       .actual = htole32(b->actual) };
+}
+
 static void config_read(struct sm_vdev *dev, size_t off, void *data, size_t len)
 {
-	memcpy(data, (const uint8_t *)&of(dev)->config + off, len);
+	struct virtio_balloon_config config = config_of(of(dev));
+
+	memcpy(data, (const uint8_t *)&config + off, len);
 }
 
 /* 5.5.4: `actual` is the driver's, num_pages is ours. */
 static void config_write(struct sm_vdev *dev, size_t off, const void *data, size_t len)
 {
-	uint8_t *config = (uint8_t *)&of(dev)->config;
+	struct virtio_balloon_config config = config_of(of(dev));
 
-	for (size_t i = 0; i < len; i++) {
-		if (off + i >= offsetof(struct virtio_balloon_config, actual))
-			config[off + i] = ((const uint8_t *)data)[i];
-	}
+	memcpy((uint8_t *)&config + off, data, len);
+	of(dev)->actual = le32toh(config.actual);
 }
 
 static int start(struct sm_vdev *dev, uint32_t index)
@@ -187,7 +193,7 @@ static void stop(struct sm_vdev *dev, uint32_t index)
 
 static void reset(struct sm_vdev *dev)
 {
-	of(dev)->config.actual = 0;
+	of(dev)->actual = 0;
 }
 
 static const struct sm_vdev_ops balloon_ops = {
@@ -232,11 +238,11 @@ void sm_balloon_counters(const struct sm_balloon *b, struct sm_balloon_counters 
 
 void sm_balloon_set_target(struct sm_balloon *b, uint32_t pages)
 {
-	b->config.num_pages = htole32(pages);
+	b->num_pages = pages;
 	sm_vdev_config_changed(&b->vdev);
 }
 
 uint32_t sm_balloon_actual(const struct sm_balloon *b)
 {
-	return le32toh(b->config.actual);
+	return b->actual;
 }

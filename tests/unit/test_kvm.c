@@ -73,8 +73,10 @@ GUEST(ports, "xor %ebx, %ebx\n"
 GUEST(storm, DEVICES "mov $0xd0000050, %ebx\nmov $3000, %ecx\n"
 	     "1: movl $0, (%rbx)\nmovl $7, (%rbx)\nmovl $0xffffffff, (%rbx)\nmovb $0, (%rbx)\n"
 	     "dec %ecx\njnz 1b\n" RESET);
-/* Status: acknowledge, driver, reset, for ever */
-GUEST(restart, DEVICES "mov $0xd0000070, %ebx\n1: movl $1, (%rbx)\nmovl $3, (%rbx)\nmovl $0, (%rbx)\njmp 1b\n");
+/* For ever: VERSION_1, acknowledge, driver, features ok (which is the loop's work), reset */
+GUEST(restart, DEVICES "mov $0xd0000000, %ebx\n"
+	       "1: movl $1, 0x24(%rbx)\nmovl $1, 0x20(%rbx)\nmovl $3, 0x70(%rbx)\n"
+	       "movl $11, 0x70(%rbx)\nmovl $0, 0x70(%rbx)\njmp 1b\n");
 GUEST(hello, "mov $0x3f8, %dx\nmov $'h', %al\nout %al, %dx\nmov $'i', %al\nout %al, %dx\n"
 	     "mov $'\\n', %al\nout %al, %dx\n" RESET);
 /* INIT and start-up IPI to the other CPU, to 0x8000 in real mode: movw $0x1234, 0x7000; reset; hlt */
@@ -101,7 +103,7 @@ struct machine {
 	char path[64];
 	char why[SM_KVM_WHY_MAX];
 	unsigned int ended;
-	unsigned int started, resets;
+	unsigned int started, negotiated;
 	struct sm_hv_config config;
 };
 
@@ -118,15 +120,22 @@ static void dev_stop(struct sm_vdev *dev, uint32_t index)
 	(void)index;
 }
 
+static void dev_negotiated(struct sm_vdev *dev, uint64_t features)
+{
+	(void)features;
+	((struct machine *)dev)->negotiated++;
+}
+
 static void dev_reset(struct sm_vdev *dev)
 {
-	((struct machine *)dev)->resets++;
+	(void)dev;
 }
 
 static const struct sm_vdev_ops dev_ops = {
 	.name = "null",
 	.id = 42,
 	.nqueues = 1,
+	.negotiated = dev_negotiated,
 	.start = dev_start,
 	.stop = dev_stop,
 	.reset = dev_reset,
@@ -365,15 +374,19 @@ static void a_storm_of_notifications_does_nothing(void **state)
 	assert_int_equal(m->started, 0);
 }
 
-/* The guest resets its device as fast as it can; each reset is the loop's work. */
 static void on_look(void *arg)
 {
 	struct machine *m = arg;
 
-	if (m->resets >= 200)
+	if (m->negotiated >= 200)
 		on_stop(m);
 	else
 		assert_int_equal(sm_loop_post(m->loop, on_look, m), 0);
+}
+
+static void on_turn(void *arg)
+{
+	sm_loop_stop(((struct machine *)arg)->loop);
 }
 
 static void a_guest_in_a_call_can_be_stopped(void **state)
@@ -382,6 +395,25 @@ static void a_guest_in_a_call_can_be_stopped(void **state)
 
 	prepare(m, guest_restart, guest_restart_end);
 	boot(m);
+	on_look(m);
+	until_end(m, "it was stopped");
+}
+
+static void a_guest_in_a_call_can_be_paused(void **state)
+{
+	struct machine *m = *state;
+	unsigned int before;
+
+	prepare(m, guest_restart, guest_restart_end);
+	boot(m);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(sm_hv_kvm.pause(m->hv), 0);
+		before = m->negotiated;
+		assert_int_equal(sm_loop_post(m->loop, on_turn, m), 0);
+		assert_int_equal(sm_loop_run(m->loop), 0);
+		assert_int_equal(m->negotiated, before);
+		assert_int_equal(sm_hv_kvm.resume(m->hv), 0);
+	}
 	on_look(m);
 	until_end(m, "it was stopped");
 }
@@ -481,6 +513,7 @@ int main(void)
 		T(ports_that_are_not_there),
 		T(a_storm_of_notifications_does_nothing),
 		T(a_guest_in_a_call_can_be_stopped),
+		T(a_guest_in_a_call_can_be_paused),
 		T(early_messages),
 		T(a_second_cpu_starts),
 		T(cpuid_agrees_with_the_machine),
