@@ -54,6 +54,7 @@ static inline void dg_attach(struct dg *d, struct sm_vdev *dev, size_t mem, uint
 	d->dev = dev;
 	dev->broken = dg_broken;
 	dev->config_changed = dg_changed;
+	dev->config_changed_arg = d;
 	dev->broken_arg = d;
 	fake_guest_init(&d->g, mem);
 	for (uint32_t i = 0; i < dev->ops->nqueues; i++) {
