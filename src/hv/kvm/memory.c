@@ -13,23 +13,42 @@
 #include "hv/boot/layout_x86_64.h"
 #include "hv/kvm/machine.h"
 
-#define HUGE_PAGE (2ull << 20)
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* Aligned so that what is a huge page to the guest can be one to the host: KVM then maps 2 MiB at each
+ * fault. */
+static void *map_aligned(size_t size, int flags)
+{
+	size_t slack = flags & MAP_HUGETLB ? 0 : HUGE_PAGE;
+	uint8_t *p = mmap(NULL, size + slack, PROT_READ | PROT_WRITE, flags, -1, 0);
+	size_t head;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	head = slack ? -(uintptr_t)p & (HUGE_PAGE - 1) : 0;
+	if (head)
+		munmap(p, head);
+	if (slack - head)
+		munmap(p + head + size, slack - head);
+	return p + head;
+}
 
 static int map_memory(struct sm_hv *hv, struct sm_err *err)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 
 	hv->map_size = (size_t)hv->config.memory_mib << 20;
+	if (hv->config.hugepages)
+		hv->map_size = (hv->map_size + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
 	/* Huge pages are reserved now: one that is missing later would be a SIGBUS. */
 	flags |= hv->config.hugepages ? MAP_HUGETLB | 21 << MAP_HUGE_SHIFT : MAP_NORESERVE;
-	hv->map = mmap(NULL, hv->map_size, PROT_READ | PROT_WRITE, flags, -1, 0);
-	if (hv->map == MAP_FAILED) {
-		hv->map = NULL;
+	hv->map = map_aligned(hv->map_size, flags);
+	if (!hv->map)
 		return sm_err_sys(err, errno, "guest memory: %u MiB%s", hv->config.memory_mib,
 				  hv->config.hugepages ? " of 2 MiB pages (see "
 							 "/proc/sys/vm/nr_hugepages)" : "");
-	}
 	madvise(hv->map, hv->map_size, MADV_DONTDUMP);
+	madvise(hv->map, hv->map_size, MADV_HUGEPAGE);
 	return 0;
 }
 
