@@ -75,6 +75,7 @@ static int make_entry(struct fs_req *r, mode_t mask, make_fn *make)
 	return ret;
 }
 
+/* #syscalls:fs mknodat mkdirat symlinkat linkat */
 static int make_node(struct fs_req *r, int dirfd)
 {
 	struct fuse_mknod_in in;
@@ -160,6 +161,7 @@ int fs_op_link(struct fs_req *r)
 
 /* ---- names that go ---- */
 
+/* #syscalls:fs unlinkat */
 static int remove_name(struct fs_req *r, int flags)
 {
 	struct fs_inode *victim;
@@ -187,6 +189,7 @@ int fs_op_rmdir(struct fs_req *r)
 	return remove_name(r, AT_REMOVEDIR);
 }
 
+/* #syscalls:fs renameat2 */
 static int rename_between(struct fs_req *r, struct fs_inode *newdir, int from, int to,
 			  uint32_t flags)
 {
@@ -250,6 +253,7 @@ int fs_op_rename2(struct fs_req *r)
 	return do_rename(r, in.newdir, in.flags);
 }
 
+/* #syscalls:fs readlinkat */
 int fs_op_readlink(struct fs_req *r)
 {
 	size_t room = r->out_max < PATH_MAX ? r->out_max : PATH_MAX;

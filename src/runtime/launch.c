@@ -12,7 +12,8 @@
  *
  * If sm-runtime is killed before `go`, the child reads the end of the pipe and is gone; after it,
  * the container can be found by state.json, and sm-vmm gives up by itself when its control socket
- * closes before the container was made. There is no double fork: who adopts sm-runtime's children
+ * closes before the container was made. The child is the first process of a pid namespace, so that QEMU
+ * and whatever else it may start ends with it, by the kernel's hand. There is no double fork: who adopts sm-runtime's children
  * (conmon, containerd's shim) has to be able to wait for sm-vmm.
  */
 #include "runtime/launch.h"
@@ -140,6 +141,14 @@ static void adjust_limits(const struct sm_launch_config *c)
 	}
 }
 
+/* A fork that makes a pid namespace, if it may. The pid is the caller's name for the child. */
+static pid_t fork_namespace(void)
+{
+	long pid = syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL, NULL);
+
+	return pid < 0 && errno == EPERM ? fork() : (pid_t)pid;
+}
+
 static void exec_vmm(const struct sm_launch_config *c, char **argv, struct fds *f)
 {
 	struct failure failure;
@@ -224,7 +233,7 @@ static int build_args(const struct sm_launch_config *c, const struct sm_store *s
 	};
 	size_t n = SM_ARRAY_SIZE(args);
 
-	_Static_assert(SM_ARRAY_SIZE(args) + 4 <= ARGS_MAX, "room for all arguments");
+	_Static_assert(SM_ARRAY_SIZE(args) + 5 <= ARGS_MAX, "room for all arguments");
 	for (size_t i = 0; i < n; i++) {
 		if (!args[i])
 			return -ENOMEM;
@@ -236,6 +245,8 @@ static int build_args(const struct sm_launch_config *c, const struct sm_store *s
 	}
 	if (c->debug)
 		argv[n++] = (char *)"--debug";
+	if (c->settings->core_dumps)
+		argv[n++] = (char *)"--core-dumps";
 	argv[n] = NULL;
 	return 0;
 }
@@ -296,7 +307,7 @@ int sm_launch_start(const struct sm_launch_config *c, const struct sm_store *s,
 	if (r == 0 && build_args(c, s, state->arena, argv) < 0)
 		r = sm_err_sys(err, -ENOMEM, "start sm-vmm");
 	if (r == 0) {
-		l->proc.pid = fork();
+		l->proc.pid = fork_namespace();
 		if (l->proc.pid == 0)
 			exec_vmm(c, argv, &f);
 		r = l->proc.pid < 0 ? sm_err_sys(err, errno, "start sm-vmm: fork") :

@@ -11,7 +11,8 @@
 
 /*
  * A config as the agent's messages, and the directories and files of the host that the VM must be
- * given for it: "rootfs", and "m0", "m1"… for the bind mounts (mounts of one source share one).
+ * given for it: "rootfs", and "m0", "m1"… for the bind mounts (mounts of one source share one, if both
+ * or neither is recursive).
  */
 struct sm_guest_inputs {
 	const char *id;
@@ -27,6 +28,7 @@ struct sm_guest_export {
 	const char *path; /* on the host, absolute; symlinks are to be followed when it is opened */
 	bool readonly;
 	bool is_file;		/* not a directory */
+	bool recursive;		/* with what is mounted below it */
 };
 
 struct sm_guest_container {

@@ -189,6 +189,14 @@ static void become_qemu(struct sm_hv *hv, pid_t parent, char **argv)
 	_exit(127);
 }
 
+/* #syscalls:loop pidfd_send_signal */
+static void qemu_stop(struct sm_hv *hv)
+{
+	if (hv->pid)
+		syscall(SYS_pidfd_send_signal, hv->pidfd, SIGKILL, NULL, 0);
+}
+
+/* #syscalls:loop wait4 */
 static void on_exit_of_qemu(void *p, uint32_t events)
 {
 	struct sm_hv *hv = p;
@@ -219,8 +227,7 @@ static void on_front_end_gone(void *p, int err)
 	if (!err)
 		return;
 	sm_error("vhost-user: %s: stopping the machine", strerror(-err));
-	if (hv->pid)
-		kill(hv->pid, SIGKILL);
+	qemu_stop(hv);
 }
 
 static int qemu_create(struct sm_loop *loop, const struct sm_hv_config *config,
@@ -296,7 +303,11 @@ static int qemu_load(struct sm_hv *hv, struct sm_err *err)
 		return sm_err_sys(err, r, "qemu: fork");
 	}
 	hv->pidfd = (int)syscall(SYS_pidfd_open, hv->pid, 0);
-	return hv->pidfd < 0 ? sm_err_sys(err, -errno, "qemu: pidfd_open") : 0;
+	if (hv->pidfd >= 0)
+		return 0;
+	r = sm_err_sys(err, -errno, "qemu: pidfd_open");
+	kill(hv->pid, SIGKILL);
+	return r;
 }
 
 /* The guest runs since load(): QEMU needs files to start. */
@@ -307,18 +318,12 @@ static int qemu_boot(struct sm_hv *hv, struct sm_err *err)
 	return r < 0 ? sm_err_sys(err, r, "qemu: watch") : 0;
 }
 
-static void qemu_stop(struct sm_hv *hv)
-{
-	if (hv->pid)
-		kill(hv->pid, SIGKILL);
-}
-
 static void qemu_free(struct sm_hv *hv)
 {
 	if (!hv)
 		return;
 	if (hv->pid) {
-		kill(hv->pid, SIGKILL);
+		qemu_stop(hv);
 		while (waitpid(hv->pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}
