@@ -392,6 +392,38 @@ int sm_jail_thread(enum sm_jail_thread kind)
 	return r < 0 ? r : load_filter(kind);
 }
 
+/* ---- programs ------------------------------------------------------------------------------- */
+
+int sm_jail_make_empty_dir(void)
+{
+	static const struct fs_param params[] = { { "size", "4096" }, { "nr_inodes", "2" },
+						  { "mode", "0555" } };
+	struct jail j = { .what = "" };
+
+	return make_fs(&j, "tmpfs", params, SM_ARRAY_SIZE(params), ROOT_ATTRS | MOUNT_ATTR_RDONLY);
+}
+
+/* CAP_SYS_CHROOT stays with the program. It would lead out by a directory below the root or outside of it,
+ * and there is none. And as our fs threads lack it, the program's /proc/PID/root is closed to them. */
+void sm_jail_program(bool changes_root)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID,
+				   .propagation = MS_PRIVATE };
+	const struct rlimit none = { 0, 0 };
+
+	if (unshare(CLONE_NEWNS) == 0)
+		syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &attr, sizeof(attr));
+	unshare(CLONE_NEWNET);
+	unshare(CLONE_NEWIPC);
+	unshare(CLONE_NEWUTS);
+	unshare(CLONE_NEWCGROUP);
+	setrlimit(RLIMIT_CORE, &none);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	for (unsigned long c = 0; c <= CAP_LAST_CAP; c++)
+		if (c != CAP_SYS_CHROOT || !changes_root)
+			prctl(PR_CAPBSET_DROP, c, 0, 0, 0);
+}
+
 /* ---- the lists ------------------------------------------------------------------------------ */
 
 void sm_jail_print(FILE *out)

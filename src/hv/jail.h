@@ -37,6 +37,16 @@ int sm_jail_enter(const struct sm_jail_config *config, struct sm_err *err);
  * and ends the process with 128 + SIGSYS. 0 or -errno. */
 int sm_jail_thread(enum sm_jail_thread kind);
 
+/* For a program that a backend runs: an empty, read-only directory that is nowhere in the tree, to be its
+ * root. A descriptor, or -errno where we may not make one. */
+int sm_jail_make_empty_dir(void);
+
+/* In the child, before it executes the program: no network, namespaces of its own in which all file systems
+ * are read-only, no core dump, no new privileges, and of capabilities only CAP_SYS_CHROOT, if the program
+ * is to change its root by itself once it has opened its files. What we may not do is left out.
+ * Async-signal-safe. */
+void sm_jail_program(bool changes_root);
+
 /* The lists: each kind, then the system calls it may make, sorted. */
 void sm_jail_print(FILE *out);
 

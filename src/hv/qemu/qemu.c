@@ -9,6 +9,9 @@
  *	sm-vmm ──fork──► QEMU          PR_SET_PDEATHSIG: it never outlives us
  *	   ▲  ▲───pidfd────┘           its end is ours: ended()
  *	   └──socketpair per device, one for the console
+ *
+ * QEMU opens its files after we have let go of it, so its jail is less than ours (sm_jail_program());
+ * it changes its root to an empty directory itself, before the guest runs.
  */
 
 #include <errno.h>
@@ -28,6 +31,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "hv/hv.h"
+#include "hv/jail.h"
 #include "hv/tsc.h"
 #include "virtio/vhost_user.h"
 
@@ -48,6 +52,7 @@ struct sm_hv {
 	struct slot slots[DEVICES_MAX];
 	size_t nslots;
 	struct sm_tsc tsc;
+	int root;			/* for QEMU; -1: it keeps ours */
 	pid_t pid;			/* 0 until boot, again 0 once reaped */
 	int pidfd;
 	struct sm_io *pid_io;
@@ -151,6 +156,14 @@ static void boot_args(struct args *a, const struct sm_hv_config *c, unsigned lon
 	    c->cmdline && *c->cmdline ? " " : "", c->cmdline ? c->cmdline : "");
 }
 
+static void jail_args(struct args *a, const struct sm_hv *hv)
+{
+	if (hv->root < 0)
+		return;
+	arg(a, "-chroot");
+	arg(a, "/proc/self/fd/%d", hv->root);
+}
+
 static void device_args(struct args *a, const struct sm_hv *hv)
 {
 	for (size_t i = 0; i < hv->nslots; i++) {
@@ -176,12 +189,14 @@ static void become_qemu(struct sm_hv *hv, pid_t parent, char **argv)
 	if (getppid() != parent)
 		_exit(127);
 	setpgid(0, 0);	/* the terminal's signals are not for it */
-	null = open("/dev/null", O_RDWR);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
 		_exit(127);
 	for (size_t i = 0; i < hv->nslots; i++)
 		fcntl(hv->slots[i].qemu_fd, F_SETFD, 0);
 	fcntl(hv->config.console_fd, F_SETFD, 0);
+	fcntl(hv->root, F_SETFD, 0);
+	sm_jail_program(hv->root >= 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execvp(argv[0], argv);
@@ -242,6 +257,9 @@ static int qemu_create(struct sm_loop *loop, const struct sm_hv_config *config,
 	hv->ended = ended;
 	hv->arg = arg_;
 	hv->pidfd = -1;
+	hv->root = sm_jail_make_empty_dir();
+	if (hv->root < 0)
+		sm_info("qemu: no root of its own: %s", strerror(-hv->root));
 	sm_tsc_begin(&hv->tsc);
 	*out = hv;
 	return 0;
@@ -274,6 +292,7 @@ static void close_qemu_ends(struct sm_hv *hv)
 	for (size_t i = 0; i < hv->nslots; i++)
 		sm_close(&hv->slots[i].qemu_fd);
 	sm_close(&hv->config.console_fd);
+	sm_close(&hv->root);
 }
 
 static int qemu_load(struct sm_hv *hv, struct sm_err *err)
@@ -285,6 +304,7 @@ static int qemu_load(struct sm_hv *hv, struct sm_err *err)
 
 	tsc_khz = sm_tsc_khz(&hv->tsc);
 	machine_args(&a, &hv->config, tsc_khz);
+	jail_args(&a, hv);
 	device_args(&a, hv);
 	boot_args(&a, &hv->config, tsc_khz);
 	if (a.err) {
