@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -197,7 +198,8 @@ static int rename_between(struct fs_req *r, struct fs_inode *newdir, int from, i
 	struct fs_inode *other = fs_inode_keep(r->fs, newdir, to, r->name[1]);
 	int ret = 0;
 
-	if (renameat2(from, r->name[0], to, r->name[1], flags) < 0) {
+	/* not by glibc, which makes it renameat() where there are no flags */
+	if (syscall(SYS_renameat2, from, r->name[0], to, r->name[1], flags) < 0) {
 		ret = -errno;
 	} else if (moved != other) {
 		if (flags & RENAME_EXCHANGE)
