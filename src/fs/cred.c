@@ -28,7 +28,8 @@ static int read_caps(struct fs_worker *w)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 
-	static_assert(sizeof(w->caps) == 2 * sizeof(struct __user_cap_data_struct), "as capset() has it");
+	static_assert(sizeof(w->caps) == 2 * sizeof(struct __user_cap_data_struct),
+		      "what capset() takes");
 	return syscall(SYS_capget, &head, w->caps) < 0 ? -errno : 0;
 }
 

@@ -232,8 +232,8 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* A stack of ours, for glibc would give the memory of its own back at the end of the thread by one more
- * system call. The lowest page stays out of reach. */
+/* A stack of ours, for glibc would give the memory of its own back at the end of the thread by one
+ * more system call. The lowest page stays out of reach. */
 static int create(struct thread *t)
 {
 	sigset_t all, old;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The stages are rows of a table, in order; an error names the one that failed. Each makes the next ones
- * harder to undo:
+ * The stages are rows of a table, in order; an error names the one that failed. Each makes the next
+ * ones harder to undo:
  *
  *	record		SIGSYS says what was forbidden, and ends the process
  *	namespaces	mounts, IPC, host name, cgroups of our own; the pid namespace was made by who
  *			started us, the network namespace is the container's
  *	root		an empty, read-only tmpfs; the host's file systems are gone
- *			└─ proc: of our own processes, since a file behind an O_PATH descriptor is opened,
- *			         and a pipe opened anew, by its name /proc/self/fd/N
+ *			└─ proc, of our own processes: the file behind an O_PATH descriptor is opened,
+ *			   and a pipe opened anew, by the name /proc/self/fd/N
  *	limits		no core dump, nothing to be read by ptrace
  *	privileges	no new ones ever, and of the old ones what the fs threads need
  *
@@ -54,8 +54,8 @@ enum stage { RECORD, NAMESPACES, ROOT, LIMITS, PRIVILEGES, STAGE_NUM };
 
 struct jail {
 	const struct sm_jail_config *config;
-	bool own_mounts;	/* the mount namespace is ours */
-	const char *what;	/* the call that failed */
+	bool own_mounts;  /* the mount namespace is ours */
+	const char *what; /* the call that failed */
 };
 
 static const struct {
@@ -70,16 +70,17 @@ static const struct {
 };
 static_assert(SM_ARRAY_SIZE(kinds) == SM_JAIL_THREAD_NUM, "a filter for each kind");
 
-/* What the fs threads keep. Without CAP_DAC_READ_SEARCH, which would open any file of a file system by
- * its handle, and CAP_SYS_ADMIN, which trusted.* attributes would need. */
+/* What the fs threads keep. Without CAP_DAC_READ_SEARCH, which would open any file of a file system
+ * by its handle, and CAP_SYS_ADMIN, which trusted.* attributes would need. */
 static const cap_value_t fs_caps[] = {
-	CAP_CHOWN,		/* chown by the guest's root */
-	CAP_DAC_OVERRIDE,	/* the guest's kernel has checked permissions */
-	CAP_FOWNER,		/* … and ownership: chmod, utimes, sticky directories, O_NOATIME */
-	CAP_FSETID,		/* set-id bits that survive a chmod, a write by root */
-	CAP_SETUID, CAP_SETGID,	/* new files belong to who made them: setfsuid, setfsgid */
-	CAP_MKNOD,		/* device nodes in images; the mount does not let us open them */
-	CAP_SETFCAP,		/* capabilities of files */
+	CAP_CHOWN,        /* chown by the guest's root */
+	CAP_DAC_OVERRIDE, /* the guest's kernel has checked permissions */
+	CAP_FOWNER,       /* … and ownership: chmod, utimes, sticky directories, O_NOATIME */
+	CAP_FSETID,       /* set-id bits that survive a chmod, a write by root */
+	CAP_SETUID,       /* new files belong to who made them: setfsuid() … */
+	CAP_SETGID,       /* … and setfsgid() */
+	CAP_MKNOD,        /* device nodes in images; the mount does not let us open them */
+	CAP_SETFCAP,      /* capabilities of files */
 };
 
 /* ---- the record ----------------------------------------------------------------------------- */
@@ -126,7 +127,7 @@ static void on_forbidden(int signo, siginfo_t *info, void *context)
 	p = put(p, end, "): ending the VM\"");
 	*p++ = '\n';
 	if (write(STDERR_FILENO, line, (size_t)(p - line)) < 0)
-		syscall(SYS_exit_group, 128 + signo);	/* the same end, unrecorded */
+		syscall(SYS_exit_group, 128 + signo); /* the same end, unrecorded */
 	syscall(SYS_exit_group, 128 + signo);
 }
 
@@ -186,7 +187,8 @@ static int make_fs(struct jail *j, const char *type, const struct fs_param *para
 	if (fs < 0)
 		return -errno;
 	for (size_t i = 0; i < n; i++)
-		if (syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, params[i].key, params[i].value, 0) < 0)
+		if (syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, params[i].key, params[i].value,
+			    0) < 0)
 			return -errno;
 	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return -errno;
@@ -197,22 +199,24 @@ static int make_fs(struct jail *j, const char *type, const struct fs_param *para
 static int attach(struct jail *j, int mnt, int dirfd, const char *path)
 {
 	j->what = "move_mount";
-	return syscall(SYS_move_mount, mnt, "", dirfd, path, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno : 0;
+	return syscall(SYS_move_mount, mnt, "", dirfd, path, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno
+											  : 0;
 }
 
-/* Should we be outside of a pid namespace of our own, then at least nothing of those processes can be
- * looked into that we could not trace. */
+/* Should we be outside of a pid namespace of our own, then at least nothing of those processes can
+ * be looked into that we could not trace. */
 static int put_proc(struct jail *j, int root)
 {
-	static const struct fs_param params[] = { { "subset", "pid" }, { "hidepid", "ptraceable" } };
-	sm_auto_close int proc = make_fs(j, "proc", params, SM_ARRAY_SIZE(params),
-					 ROOT_ATTRS | MOUNT_ATTR_RDONLY);
+	static const struct fs_param params[] = { { "subset", "pid" },
+						  { "hidepid", "ptraceable" } };
+	sm_auto_close int proc =
+		make_fs(j, "proc", params, SM_ARRAY_SIZE(params), ROOT_ATTRS | MOUNT_ATTR_RDONLY);
 
 	return proc < 0 ? proc : attach(j, proc, root, "proc");
 }
 
-/* The tmpfs lies over the old root and changes places with it. A root that cannot be pivoted from, that of
- * an initramfs, stays below, where no name leads. */
+/* The tmpfs lies over the old root and changes places with it. A root that cannot be pivoted from,
+ * that of an initramfs, stays below, where no name leads. */
 static int enter_root(struct jail *j, int root)
 {
 	if (fchdir(root) < 0)
@@ -234,7 +238,8 @@ static int enter_root(struct jail *j, int root)
 
 static int change_root(struct jail *j)
 {
-	static const struct fs_param params[] = { { "size", "4096" }, { "nr_inodes", "4" },
+	static const struct fs_param params[] = { { "size", "4096" },
+						  { "nr_inodes", "4" },
 						  { "mode", "0555" } };
 	sm_auto_close int root = -1;
 	int r;
@@ -296,8 +301,8 @@ static int keep_caps(const cap_value_t *v, int n)
 	return r;
 }
 
-/* The bounding set is for programs that a process executes: there are none. Who may not empty it has
- * nothing in it to pass on either. */
+/* The bounding set is for programs that a process executes: there are none. Who may not empty it
+ * has nothing in it to pass on either. */
 static int empty_bounding_set(void)
 {
 	for (cap_value_t c = 0; c < cap_max_bits(); c++)
@@ -372,9 +377,10 @@ static int load_filter(enum sm_jail_thread kind)
 
 	/* Without the flag, kernels before 5.16 would switch speculative stores off for the thread:
 	 * slow, and no wall inside one process. */
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &prog) < 0 ?
-		       -errno :
-		       0;
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+		       &prog) < 0
+		       ? -errno
+		       : 0;
 }
 #endif
 
@@ -386,7 +392,8 @@ int sm_jail_thread(enum sm_jail_thread kind)
 	record_kind = kinds[kind].name;
 	if (kind != SM_JAIL_FS)
 		r = keep_caps(NULL, 0);
-	/* The threads are there. Before, the limit would count those of the user's other processes. */
+	/* The threads are there. Before, the limit would count those of the user's other processes.
+	 */
 	if (r == 0 && kind == SM_JAIL_LOOP && setrlimit(RLIMIT_NPROC, &none) < 0)
 		r = -errno;
 	return r < 0 ? r : load_filter(kind);
@@ -396,15 +403,17 @@ int sm_jail_thread(enum sm_jail_thread kind)
 
 int sm_jail_make_empty_dir(void)
 {
-	static const struct fs_param params[] = { { "size", "4096" }, { "nr_inodes", "2" },
+	static const struct fs_param params[] = { { "size", "4096" },
+						  { "nr_inodes", "2" },
 						  { "mode", "0555" } };
 	struct jail j = { .what = "" };
 
 	return make_fs(&j, "tmpfs", params, SM_ARRAY_SIZE(params), ROOT_ATTRS | MOUNT_ATTR_RDONLY);
 }
 
-/* CAP_SYS_CHROOT stays with the program. It would lead out by a directory below the root or outside of it,
- * and there is none. And as our fs threads lack it, the program's /proc/PID/root is closed to them. */
+/* CAP_SYS_CHROOT stays with the program. It would lead out by a directory below the root or outside
+ * of it, and there is none. And as our fs threads lack it, the program's /proc/PID/root is closed
+ * to them. */
 void sm_jail_program(bool changes_root)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A program of the build: makes src/hv/filters.h, the seccomp filters of sm-vmm's threads, from what
- * syscalls.awk found in the sources. So sm-vmm itself neither carries libseccomp nor spends time on
- * compiling the same filters at each start.
+ * A program of the build: makes src/hv/filters.h, the seccomp filters of sm-vmm's threads, from
+ * what syscalls.awk found in the sources. So sm-vmm itself neither carries libseccomp nor spends
+ * time on compiling the same filters at each start.
  *
  *	"loop ioctl(1=TIOCGWINSZ)"	that call with this second argument only
  *	"fs mmap(2&PROT_EXEC=0)"	these bits of the third argument are 0
@@ -25,9 +25,9 @@
 #include "base/clean.h"
 
 #define RULES_MAX 512
-#define WORD_MAX 64
-#define NAMES_MAX 1024	/* system call numbers that the record can name */
-#define CODE_MAX 4096
+#define WORD_MAX  64
+#define NAMES_MAX 1024 /* system call numbers that the record can name */
+#define CODE_MAX  4096
 
 static const char *const kinds[] = { "loop", "vcpu", "fs" };
 
@@ -35,13 +35,13 @@ static const struct {
 	const char *name;
 	uint64_t value;
 } constants[] = {
-	{ "AF_UNIX", AF_UNIX },	      { "PROT_EXEC", PROT_EXEC },   { "TCGETS", TCGETS },
-	{ "TIOCGPTN", TIOCGPTN },     { "TIOCGWINSZ", TIOCGWINSZ }, { "TIOCSCTTY", TIOCSCTTY },
+	{ "AF_UNIX", AF_UNIX },   { "PROT_EXEC", PROT_EXEC },   { "TCGETS", TCGETS },
+	{ "TIOCGPTN", TIOCGPTN }, { "TIOCGWINSZ", TIOCGWINSZ }, { "TIOCSCTTY", TIOCSCTTY },
 };
 
 struct rule {
 	char kind[WORD_MAX];
-	char text[WORD_MAX];	/* as it was written */
+	char text[WORD_MAX]; /* as it was written */
 	char name[WORD_MAX];
 	bool conditional;
 	struct scmp_arg_cmp arg;

@@ -12,7 +12,7 @@
 #include "base/clean.h"
 #include "base/log.h"
 
-#ifndef MOUNT_ATTR_NOSYMFOLLOW	/* Linux 5.14 */
+#ifndef MOUNT_ATTR_NOSYMFOLLOW /* Linux 5.14 */
 #define MOUNT_ATTR_NOSYMFOLLOW 0x00200000
 #endif
 

@@ -67,6 +67,7 @@ void sm_request_stdio(const struct sm_runtime *rt, const struct sm_pty *pty,
 		return;
 	}
 	for (int i = 0; i < 3; i++)
-		*at[i] =
-			rt->stdio_closed[i] || (i == STDIN_FILENO && is_null(i)) ? -1 : put_stdio(fds, i);
+		*at[i] = rt->stdio_closed[i] || (i == STDIN_FILENO && is_null(i)) ?
+				 -1 :
+				 put_stdio(fds, i);
 }

@@ -32,23 +32,23 @@
 #include "runtime/export.h"
 
 /*
- * The walls, tried from inside: a child goes to jail as sm-vmm does, as a thread of one kind, and then
- * does what it must not.
+ * The walls, tried from inside: a child goes to jail as sm-vmm does, as a thread of one kind, and
+ * then does what it must not.
  */
-#define KILLED 1000	/* expected of a try: the record, and exit status 159 */
+#define KILLED     1000 /* expected of a try: the record, and exit status 159 */
 #define RECORD_MAX 1024
 
-struct cell {		/* what a try has at hand */
-	int rw, ro;	/* exports */
-	char *page;	/* readable and writable memory */
+struct cell {       /* what a try has at hand */
+	int rw, ro; /* exports */
+	char *page; /* readable and writable memory */
 };
 
 typedef long try_fn(const struct cell *c);
 
 struct attempt {
-	const char *call;	/* as the record names it */
+	const char *call; /* as the record names it */
 	try_fn *fn;
-	int expect;		/* KILLED, an errno, or 0: allowed */
+	int expect; /* KILLED, an errno, or 0: allowed */
 };
 
 /* ---- tries: a system call's result ---- */
@@ -128,12 +128,14 @@ static long try_ptrace(const struct cell *c)
 
 static long try_mmap_exec(const struct cell *c)
 {
-	return syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		       0);
 }
 
 static long try_mmap(const struct cell *c)
 {
-	return syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
 }
 
 static long try_mprotect_exec(const struct cell *c)
@@ -208,41 +210,65 @@ static long try_write(const struct cell *c)
 }
 
 static const struct attempt loop_tries[] = {
-	{ "execve", try_execve, KILLED },	  { "openat", try_passwd, ENOENT },
-	{ "openat", try_above, ENOENT },	  { "openat", try_beside, ENOENT },
-	{ "openat", try_proc_root, ENOENT },	  { "openat", try_sysctl, ENOENT },
-	{ "openat", try_create, EROFS },	  { "socket", try_socket, KILLED },
-	{ "ptrace", try_ptrace, KILLED },	  { "mmap", try_mmap_exec, KILLED },
-	{ "mmap", try_mmap, 0 },		  { "mprotect", try_mprotect_exec, KILLED },
-	{ "setns", try_setns, KILLED },		  { "unshare", try_unshare, KILLED },
-	{ "mount", try_mount, KILLED },		  { "kill", try_kill, KILLED },
-	{ "fork", try_fork, KILLED },		  { "clone", try_clone, KILLED },
-	{ "clone3", try_clone3, KILLED },	  { "init_module", try_module, KILLED },
-	{ "bpf", try_bpf, KILLED },		  { "prctl", try_prctl, KILLED },
-	{ "ioctl", try_tiocsti, KILLED },	  { "ioctl", try_winsize, ENOTTY },
-	{ "open_by_handle_at", try_handle, KILLED }, { "write", try_write, 0 },
+	{ "execve", try_execve, KILLED },
+	{ "openat", try_passwd, ENOENT },
+	{ "openat", try_above, ENOENT },
+	{ "openat", try_beside, ENOENT },
+	{ "openat", try_proc_root, ENOENT },
+	{ "openat", try_sysctl, ENOENT },
+	{ "openat", try_create, EROFS },
+	{ "socket", try_socket, KILLED },
+	{ "ptrace", try_ptrace, KILLED },
+	{ "mmap", try_mmap_exec, KILLED },
+	{ "mmap", try_mmap, 0 },
+	{ "mprotect", try_mprotect_exec, KILLED },
+	{ "setns", try_setns, KILLED },
+	{ "unshare", try_unshare, KILLED },
+	{ "mount", try_mount, KILLED },
+	{ "kill", try_kill, KILLED },
+	{ "fork", try_fork, KILLED },
+	{ "clone", try_clone, KILLED },
+	{ "clone3", try_clone3, KILLED },
+	{ "init_module", try_module, KILLED },
+	{ "bpf", try_bpf, KILLED },
+	{ "prctl", try_prctl, KILLED },
+	{ "ioctl", try_tiocsti, KILLED },
+	{ "ioctl", try_winsize, ENOTTY },
+	{ "open_by_handle_at", try_handle, KILLED },
+	{ "write", try_write, 0 },
 };
 
 static const struct attempt vcpu_tries[] = {
-	{ "execve", try_execve, KILLED },     { "openat", try_passwd, KILLED },
-	{ "openat", try_inside, KILLED },     { "socket", try_socket, KILLED },
-	{ "mmap", try_mmap_exec, KILLED },    { "mprotect", try_mprotect_exec, KILLED },
-	{ "clone", try_clone, KILLED },	      { "kill", try_kill, KILLED },
-	{ "ptrace", try_ptrace, KILLED },     { "write", try_write, 0 },
+	{ "execve", try_execve, KILLED },  { "openat", try_passwd, KILLED },
+	{ "openat", try_inside, KILLED },  { "socket", try_socket, KILLED },
+	{ "mmap", try_mmap_exec, KILLED }, { "mprotect", try_mprotect_exec, KILLED },
+	{ "clone", try_clone, KILLED },    { "kill", try_kill, KILLED },
+	{ "ptrace", try_ptrace, KILLED },  { "write", try_write, 0 },
 };
 
 static const struct attempt fs_tries[] = {
-	{ "execve", try_execve, KILLED },	  { "openat", try_inside, 0 },
-	{ "openat", try_passwd, ENOENT },	  { "openat", try_above, ENOENT },
-	{ "openat", try_beside, ENOENT },	  { "openat", try_symlink, ELOOP },
-	{ "openat", try_readonly, EROFS },	  { "openat", try_device, EACCES },
-	{ "openat", try_proc_root, ENOENT },	  { "openat", try_sysctl, ENOENT },
-	{ "openat", try_create, EROFS },	  { "socket", try_socket, KILLED },
-	{ "ptrace", try_ptrace, KILLED },	  { "mmap", try_mmap_exec, KILLED },
-	{ "mprotect", try_mprotect_exec, KILLED }, { "setns", try_setns, KILLED },
-	{ "mount", try_mount, KILLED },		  { "kill", try_kill, KILLED },
-	{ "clone", try_clone, KILLED },		  { "init_module", try_module, KILLED },
-	{ "ioctl", try_winsize, KILLED },	  { "open_by_handle_at", try_handle, KILLED },
+	{ "execve", try_execve, KILLED },
+	{ "openat", try_inside, 0 },
+	{ "openat", try_passwd, ENOENT },
+	{ "openat", try_above, ENOENT },
+	{ "openat", try_beside, ENOENT },
+	{ "openat", try_symlink, ELOOP },
+	{ "openat", try_readonly, EROFS },
+	{ "openat", try_device, EACCES },
+	{ "openat", try_proc_root, ENOENT },
+	{ "openat", try_sysctl, ENOENT },
+	{ "openat", try_create, EROFS },
+	{ "socket", try_socket, KILLED },
+	{ "ptrace", try_ptrace, KILLED },
+	{ "mmap", try_mmap_exec, KILLED },
+	{ "mprotect", try_mprotect_exec, KILLED },
+	{ "setns", try_setns, KILLED },
+	{ "mount", try_mount, KILLED },
+	{ "kill", try_kill, KILLED },
+	{ "clone", try_clone, KILLED },
+	{ "init_module", try_module, KILLED },
+	{ "ioctl", try_winsize, KILLED },
+	{ "open_by_handle_at", try_handle, KILLED },
 	{ "write", try_write, 0 },
 };
 
@@ -264,7 +290,9 @@ static int make_host(void **state)
 	fd = openat(top, "export/inside", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
 	if (fd < 0 || symlinkat("/etc/passwd", top, "export/link") < 0)
 		return -1;
-	return geteuid() == 0 && mknodat(top, "export/device", S_IFCHR | 0666, makedev(1, 3)) < 0 ? -1 : 0;
+	return geteuid() == 0 && mknodat(top, "export/device", S_IFCHR | 0666, makedev(1, 3)) < 0
+		       ? -1
+		       : 0;
 }
 
 static int remove_host(void **state)
@@ -444,7 +472,8 @@ static void run_status(enum sm_jail_thread kind, uid_t uid, char *text)
 		fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
 		if (fd < 0 || sm_jail_thread(kind) < 0)
 			_exit(103);
-		while ((n = pread(fd, buf, sizeof(buf), (off_t)len)) > 0 && write(p[1], buf, (size_t)n) == n)
+		while ((n = pread(fd, buf, sizeof(buf), (off_t)len)) > 0 &&
+		       write(p[1], buf, (size_t)n) == n)
 			len += (size_t)n;
 		_exit(n < 0 ? errno : 0);
 	}
@@ -487,7 +516,9 @@ static void test_unprivileged(void **state)
 /* Lists grow by themselves, since they are made of annotations: not beyond what was promised. */
 static void test_sizes(void **state)
 {
-	static const unsigned int max[] = { [SM_JAIL_LOOP] = 45, [SM_JAIL_VCPU] = 20, [SM_JAIL_FS] = 45 };
+	static const unsigned int max[] = {
+		[SM_JAIL_LOOP] = 45, [SM_JAIL_VCPU] = 20, [SM_JAIL_FS] = 45
+	};
 	unsigned int n[SM_JAIL_THREAD_NUM] = { 0 };
 	sm_auto_free char *text = NULL;
 	char last[64] = "", *line, *save = NULL;
@@ -518,8 +549,8 @@ static void test_sizes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_loop),	     cmocka_unit_test(test_vcpu),
-		cmocka_unit_test(test_fs),	     cmocka_unit_test(test_other_tables),
+		cmocka_unit_test(test_loop),         cmocka_unit_test(test_vcpu),
+		cmocka_unit_test(test_fs),           cmocka_unit_test(test_other_tables),
 		cmocka_unit_test(test_capabilities), cmocka_unit_test(test_unprivileged),
 		cmocka_unit_test(test_sizes),
 	};
