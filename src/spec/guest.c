@@ -154,8 +154,9 @@ static int export_source(struct build *b, const struct sm_mount *m, const struct
 	size_t n = b->c->nexports - 1;
 
 	for (size_t i = 0; i < n; i++) {
-		if (strcmp(e[i].path, source->path) || e[i].recursive != recursive)
+		if (strcmp(e[i].path, source->path))
 			continue;
+		e[i].recursive |= recursive;
 		e[i].readonly = e[i].readonly && readonly(&m->options);
 		*name = (char *)e[i].name;
 		return 0;

@@ -11,8 +11,7 @@
 
 /*
  * A config as the agent's messages, and the directories and files of the host that the VM must be
- * given for it: "rootfs", and "m0", "m1"… for the bind mounts (mounts of one source share one, if both
- * or neither is recursive).
+ * given for it: "rootfs", and "m0", "m1"… for the bind mounts (mounts of one source share one).
  */
 struct sm_guest_inputs {
 	const char *id;
@@ -28,7 +27,7 @@ struct sm_guest_export {
 	const char *path; /* on the host, absolute; symlinks are to be followed when it is opened */
 	bool readonly;
 	bool is_file;		/* not a directory */
-	bool recursive;		/* with what is mounted below it */
+	bool recursive;		/* with what is mounted below it: one of its mounts is */
 };
 
 struct sm_guest_container {
