@@ -35,8 +35,8 @@ struct sm_hv_config {
 	/* kvm only */
 	bool hugepages;			/* guest memory in 2 MiB pages of the host's pool */
 	bool serial;			/* an 8250 for messages before virtio, into the console too */
-	/* Called by each thread that boot() makes, first of all; false: it may not run. NULL allowed. */
-	bool (*thread_started)(void *arg);
+	/* Called by each thread that boot() makes, first of all; not 0: the machine is over. NULL allowed. */
+	int (*thread_started)(void *arg);
 	void *thread_arg;
 };
 

@@ -27,6 +27,7 @@ struct doc {
 	const char *vmm, *kernel, *initrd, *qemu;
 	struct sm_strs kernel_parameters;
 	struct sm_u64 vcpus, memory;
+	bool core_dumps;
 };
 
 enum { AUTO, KVM, QEMU };
@@ -48,6 +49,7 @@ static const struct sm_field doc_fields[] = {
 	{ "kernelParameters", SM_FIELD_STRINGS, offsetof(struct doc, kernel_parameters) },
 	{ "vcpus", SM_FIELD_U32, offsetof(struct doc, vcpus) },
 	{ "memory", SM_FIELD_U32, offsetof(struct doc, memory) },
+	{ "coreDumps", SM_FIELD_BOOL, offsetof(struct doc, core_dumps) },
 	{ NULL },
 };
 static const struct sm_schema doc_schema = { NULL, sizeof(struct doc), doc_fields };
@@ -98,6 +100,7 @@ static int fill(struct sm_settings *s, const struct doc *d, struct sm_err *err)
 	s->initrd = d->initrd ? d->initrd : find_part(s->arena, "initramfs.cpio", SM_DATADIR);
 	s->qemu = d->qemu ? d->qemu : "qemu-system-x86_64";
 	s->kernel_parameters = d->kernel_parameters;
+	s->core_dumps = d->core_dumps;
 	s->vm.vcpus_max = usable_cpus();
 	s->vm.size.vcpus = d->vcpus.set ? (uint32_t)d->vcpus.v : DEFAULT_VCPUS;
 	s->vm.size.memory_mib = d->memory.set ? (uint32_t)d->memory.v : DEFAULT_MEMORY_MIB;

@@ -25,6 +25,7 @@ struct sm_settings {
 	const char *qemu;
 	struct sm_strs kernel_parameters;
 	struct sm_vm_defaults vm;
+	bool core_dumps;	/* sm-vmm may leave them */
 };
 
 int sm_settings_load(struct sm_settings **settings, struct sm_err *err);

@@ -45,6 +45,7 @@ int sm_gmem_add(struct sm_gmem *gm, gpa_t gpa, uint64_t size, void *host)
 	return insert(gm, &(struct sm_gmem_region){ .gpa = gpa, .size = size, .host = host });
 }
 
+/* #syscalls:loop fstat newfstatat mmap(2&PROT_EXEC=0) munmap */
 int sm_gmem_map(struct sm_gmem *gm, gpa_t gpa, uint64_t size, int fd, uint64_t offset)
 {
 	uint64_t slack = offset & ((uint64_t)sysconf(_SC_PAGESIZE) - 1);

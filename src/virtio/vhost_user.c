@@ -378,7 +378,7 @@ static int set_vring_kick(struct sm_vhost_user *vu, struct msg *m)
 }
 
 /* A front end masks and unmasks the interrupt of a running ring by changing this descriptor, so the
- * number stays the same under the device's feet. */
+ * number stays the same under the device's feet. #syscalls:loop dup3 */
 static int set_vring_call(struct sm_vhost_user *vu, struct msg *m)
 {
 	struct sm_vq *vq;

@@ -461,10 +461,10 @@ static void a_kernel_that_has_only_pvh(void **state)
 	assert_int_equal(mark(m, 0), 0x336ec578);
 }
 
-static bool refuse(void *arg)
+static int refuse(void *arg)
 {
 	(*(unsigned int *)arg)++;
-	return false;
+	return -EPERM;
 }
 
 static void a_thread_that_cannot_be_locked_up_does_not_run(void **state)

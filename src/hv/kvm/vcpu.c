@@ -172,7 +172,7 @@ static void *run(void *arg)
 
 	snprintf(name, sizeof(name), "vcpu%u", v->index);
 	prctl(PR_SET_NAME, name);
-	if (hv->config.thread_started && !hv->config.thread_started(hv->config.thread_arg)) {
+	if (hv->config.thread_started && hv->config.thread_started(hv->config.thread_arg) < 0) {
 		sm_kvm_end(hv, "CPU %u cannot be locked up", v->index);
 		return NULL;
 	}
