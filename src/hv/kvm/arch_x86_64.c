@@ -113,6 +113,8 @@ int sm_kvm_arch_reset(struct sm_hv *hv, struct sm_kvm_vcpu *v, struct sm_err *er
 	return 0;
 }
 
+/* KVM_GET_REGS and KVM_GET_SREGS: */
+/* #syscalls:vcpu ioctl(1=0x8090ae81) ioctl(1=0x8138ae83) */
 void sm_kvm_arch_dump(const struct sm_kvm_vcpu *v)
 {
 	struct kvm_sregs s;

@@ -21,7 +21,7 @@ void sm_kvm_call(void *p, void (*fn)(void *arg), void *arg)
 	*hv->calls_end = &call;
 	hv->calls_end = &call.next;
 	pthread_cond_broadcast(&hv->changed);
-	/* #syscalls:vcpu write futex */
+	/* #syscalls:vcpu write */
 	eventfd_write(hv->call_fd, 1);
 	/* Under the lock, so that a call is either on the list when it is dropped or sees the flag. */
 	if (atomic_load(&hv->stopping))

@@ -153,7 +153,8 @@ static void park(struct sm_hv *hv)
 
 static bool enter(struct sm_kvm_vcpu *v)
 {
-	/* #syscalls:vcpu ioctl */
+	/* KVM_RUN: */
+	/* #syscalls:vcpu ioctl(1=0xae80) */
 	if (ioctl(v->fd, KVM_RUN, 0) == 0)
 		return dispatch(v);
 	if (errno == EINTR || errno == EAGAIN) {
@@ -164,6 +165,8 @@ static bool enter(struct sm_kvm_vcpu *v)
 	return false;
 }
 
+/* When it returns, glibc gives the stack back. */
+/* #syscalls:vcpu rt_sigprocmask madvise exit */
 static void *run(void *arg)
 {
 	struct sm_kvm_vcpu *v = arg;
@@ -185,7 +188,8 @@ static void *run(void *arg)
 
 static void on_kick(int signo)
 {
-	(void)signo;	/* only to leave KVM_RUN. #syscalls:vcpu rt_sigreturn */
+	(void)signo;	/* only to leave KVM_RUN */
+	/* #syscalls:vcpu rt_sigreturn */
 }
 
 static int start(struct sm_kvm_vcpu *v)
@@ -221,6 +225,8 @@ int sm_kvm_vcpus_start(struct sm_hv *hv, struct sm_err *err)
 	return 0;
 }
 
+/* glibc blocks signals while it sends one. */
+/* #syscalls:loop rt_sigprocmask getpid tgkill */
 void sm_kvm_vcpus_kick(struct sm_hv *hv)
 {
 	for (unsigned int i = 0; i < hv->config.vcpus; i++) {
