@@ -43,8 +43,9 @@ static int refuse_qemu(const struct sm_settings *settings, const struct sm_backe
 	return sm_err_set(err, -ENOTSUP,
 			  "hypervisor \"%s\": %s%sQEMU is not installed (%s): "
 			  "run \"sm-runtime doctor\" for help",
-			  sm_word_name(sm_hypervisor_words, wish->hypervisor), b->probed ? b->probe.text : "",
-			  b->probed ? ", and " : "", settings->qemu);
+			  sm_word_name(sm_hypervisor_words, wish->hypervisor),
+			  b->probed ? b->probe.text : "", b->probed ? ", and " : "",
+			  settings->qemu);
 }
 
 int sm_backend_decide(const struct sm_settings *settings, const struct sm_backend_wish *wish,

@@ -36,8 +36,8 @@ struct sm_backend_wish {
 int sm_backend_wish(const struct sm_settings *settings, const struct sm_config *config,
 		    struct sm_backend_wish *wish, struct sm_err *err);
 
-/* Decides; logs (debug) what and why. The texts are in the settings' arena. A refusal (-ENOTSUP) never
- * comes from a kept probe: whatever the user changed has effect. */
+/* Decides; logs (debug) what and why. The texts are in the settings' arena. A refusal (-ENOTSUP)
+ * never comes from a kept probe: whatever the user changed has effect. */
 int sm_backend_choose(const struct sm_settings *settings, const struct sm_backend_wish *wish,
 		      struct sm_backend *backend, struct sm_err *err);
 
@@ -45,13 +45,13 @@ int sm_backend_choose(const struct sm_settings *settings, const struct sm_backen
 int sm_backend_decide(const struct sm_settings *settings, const struct sm_backend_wish *wish,
 		      struct sm_backend *b, struct sm_err *err);
 
-/* How big a VM is where its container does not say. KVM's can have all CPUs; under emulation a second
- * one makes fork and exec five times slower (guest/kernel/README.md), so who wants it says so. */
+/* How big a VM is where its container does not say. KVM's can have all CPUs; under emulation a
+ * second one makes fork and exec five times slower (guest/kernel/README.md): who wants it says so. */
 void sm_backend_defaults(const struct sm_settings *settings, const struct sm_backend *backend,
 			 struct sm_vm_defaults *defaults);
 
-/* Whether a guest kernel is a libkrunfw library ("libkrunfw.so.5"), and whether that is a name for the
- * dynamic linker to look for rather than a path. */
+/* Whether a guest kernel is a libkrunfw library ("libkrunfw.so.5"), and whether that is a name for
+ * the dynamic linker to look for rather than a path. */
 bool sm_backend_is_library(const char *kernel);
 bool sm_backend_is_soname(const char *kernel);
 

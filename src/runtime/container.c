@@ -309,8 +309,8 @@ static int check_kernel(const struct sm_launch_config *l, struct sm_err *err)
 	if (l->backend->kvm || !sm_backend_is_library(l->kernel))
 		return 0;
 	return sm_err_set(err, -ENOTSUP,
-			  "guest kernel %s: only the kvm backend can boot a libkrunfw kernel, and this "
-			  "container's is qemu: name a vmlinux as \"kernel\" in %s",
+			  "guest kernel %s: only the kvm backend can boot a libkrunfw kernel, and "
+			  "this container's is qemu: name a vmlinux as \"kernel\" in %s",
 			  l->kernel, l->settings->file);
 }
 
@@ -327,7 +327,8 @@ static int check_parts(const struct sm_launch_config *l, struct sm_err *err)
 	};
 
 	for (size_t i = 0; i < SM_ARRAY_SIZE(parts); i++)
-		if (!sm_backend_is_soname(parts[i].path) && access(parts[i].path, parts[i].mode) < 0)
+		if (!sm_backend_is_soname(parts[i].path) &&
+		    access(parts[i].path, parts[i].mode) < 0)
 			return sm_err_set(
 				err, -ENOENT,
 				"%s %s is missing or cannot be used: run \"" SM_RUNTIME_NAME

@@ -77,7 +77,7 @@ static void check_backend(struct doctor *d)
 	const struct sm_backend_wish wish = { hypervisor, false };
 	const char *word = sm_word_name(sm_hypervisor_words, hypervisor);
 	sm_auto_err struct sm_err err = SM_ERR_INIT;
-	const char *slow = hypervisor == SM_HYPERVISOR_AUTO ? ": emulation, correct but slower" : "";
+	bool automatic = hypervisor == SM_HYPERVISOR_AUTO;
 
 	d->backend.probed = hypervisor != SM_HYPERVISOR_QEMU;
 	if (sm_backend_decide(d->settings, &wish, &d->backend, &err) < 0)
@@ -88,7 +88,8 @@ static void check_backend(struct doctor *d)
 		     "none for hypervisor \"%s\" in %s", word, d->settings->file);
 	else
 		tell(d, OK, "backend", NULL, "%s%s (hypervisor \"%s\" in %s)", d->backend.name,
-		     d->backend.kvm ? "" : slow, word, d->settings->file);
+		     automatic && !d->backend.kvm ? ": emulation, correct but slower" : "", word,
+		     d->settings->file);
 }
 
 /* It fails only who needs it. */

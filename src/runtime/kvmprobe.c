@@ -62,7 +62,7 @@ const char *sm_kvmprobe_remedy(const struct sm_kvmprobe *answer)
 	return remedies[answer->reason];
 }
 
-/* ---- as JSON, from sm-vmm and in the file ------------------------------------------------------ */
+/* ---- as JSON, from sm-vmm and in the file ---------------------------------------------------- */
 
 struct doc {
 	const char *key;	/* in the file only */
@@ -129,8 +129,8 @@ static int identify(char *out, size_t size, const char *what, const struct stat 
 {
 	int n = snprintf(out, size, " %s=%u:%u/%llu/%llu/%lld.%09ld", what, major(st->st_dev),
 			 minor(st->st_dev), (unsigned long long)st->st_ino,
-			 (unsigned long long)(S_ISCHR(st->st_mode) ? st->st_rdev :
-							     (unsigned long long)st->st_size),
+			 S_ISCHR(st->st_mode) ? (unsigned long long)st->st_rdev :
+						(unsigned long long)st->st_size,
 			 (long long)st->st_ctim.tv_sec, st->st_ctim.tv_nsec);
 
 	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : n;

@@ -13,10 +13,10 @@
  * Whether KVM can be used here, as `sm-vmm --probe` says, and the memory of that.
  *
  * A probe takes up to 0.4 s where the answer is no, so the answer is kept until the next boot: one
- * small file for all state roots (SM_KVMPROBE_FILE in the default one). It is used only if everything
- * that it depends on is what it was (the boot, /dev/kvm and whether it may be opened, sm-vmm), and if
- * nobody but root or the caller can have written it. Whatever is wrong with the file only means that
- * the host is probed again.
+ * small file for all state roots (SM_KVMPROBE_FILE in the default one). It is used only if
+ * everything that it depends on is what it was (the boot, /dev/kvm and whether it may be opened,
+ * sm-vmm), and if nobody but root or the caller can have written it. Whatever is wrong with the file
+ * only means that the host is probed again.
  */
 #define SM_KVMPROBE_FILE "kvm:verdict"	/* no id of a container has a colon */
 #define SM_KVMPROBE_KEY_MAX 512

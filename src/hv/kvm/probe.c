@@ -3,11 +3,11 @@
 /*
  * Theory of operation
  *
- * The guest is a loop of two million instructions. It runs in up to SLICES slices of SLICE_MS each; a
- * slice ends by the guest's halt or by an alarm, and its speed is what it really did (the loop's
- * counter tells) over the CPU time of this thread: guest time is charged to the thread that runs the
- * guest, and other processes that keep the machine busy are not. The best slice counts, and the first
- * one that is fast enough is the last:
+ * The guest is a loop of two million instructions. It runs in up to SLICES slices of SLICE_MS each;
+ * a slice ends by the guest's halt or by an alarm, and its speed is what it really did (the loop's
+ * counter tells) over the CPU time of this thread: guest time is charged to the thread that runs
+ * the guest, and what else keeps the machine busy is not. The best slice counts, and the first one
+ * that is fast enough is the last:
  *
  *	bare KVM		one slice of less than a millisecond
  *	nested in TCG		one slice of 5 ms
