@@ -33,8 +33,8 @@ struct sm_kvm_probe {
 	char text[256];		/* what was found, for people; no character that JSON escapes */
 };
 
-/* Takes 0.4 s at most, on a machine that has hardly any CPU time to give 2 s. Uses SIGALRM. Never
- * fails: what goes wrong is the result. */
+/* Takes 0.4 s where guests are emulated, milliseconds where KVM works, 2 s where that is hard to tell.
+ * Uses SIGALRM. Never fails: what goes wrong is the result. */
 void sm_kvm_probe(struct sm_kvm_probe *out);
 
 /* {"present":true,"usable":false,"reason":"slow","mips":2,"text":"…"}, which sm-runtime reads
