@@ -13,9 +13,10 @@ src/base:
 src/virtio: base
 src/vsock: virtio base
 src/fs: virtio base
+src/dev: virtio base
 src/spec: base proto
 src/rpc: base proto
-src/hv: virtio vsock fs rpc proto base
+src/hv: virtio vsock fs dev rpc proto base
 src/runtime: spec rpc proto base
 shim: spec rpc proto base
 guest/agent: rpc proto base

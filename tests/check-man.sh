@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Each command and each option of sm-runtime's tables is in its man page, and the page names no others.
-# TAP output. Run where sm-runtime was built.
+# Each command and each option of sm-runtime's tables is in its man page, and the page names no others; so
+# is each option of sm-vmm in its own. TAP output. Run where the programs were built.
 
 set -u
 
@@ -16,7 +16,7 @@ report() { # ok|not ok, what
 
 # The long options that a help text shows; the section of the page that they belong to.
 shown() { "$program" "$@" --help | sed -n 's/^   --\([a-z-]*\).*/\1/p' | sort -u; }
-section() { sed -n "/^\\.Ss $1\$/,/^\\.S[sh] /p" "$page"; }
+section() { sed -n "/^\\.S[sh] $1\$/,/^\\.S[sh] /p" "$page"; }
 described() { section "$1" | grep -oE 'Fl -[a-z-]+' | sed 's/^Fl -//' | sort -u; }
 
 commands=$("$program" help | sed -n '/^COMMANDS:/,/^$/s/^   \([a-z]*\) .*/\1/p')
@@ -36,10 +36,16 @@ for command in $commands; do
 	fi
 done
 
-if [ "$(shown)" = "$(described 'Global options')" ]; then
-	report ok 'global options'
-else
-	report 'not ok' 'global options'
-	diff <(shown) <(described 'Global options') | sed 's/^/# /'
-fi
+same_options() { # what, the section
+	if [ "$(shown)" = "$(described "$2")" ]; then
+		report ok "$1"
+	else
+		report 'not ok' "$1"
+		diff <(shown) <(described "$2") | sed 's/^/# /'
+	fi
+}
+same_options 'global options' 'Global options'
+page=${page%sm-runtime.8}sm-vmm.8
+program=./sm-vmm
+same_options 'sm-vmm: options' OPTIONS
 echo "1..$n"

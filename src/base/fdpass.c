@@ -14,6 +14,7 @@ union control {
 	char space[CMSG_SPACE(sizeof(int) * SM_IO_FDS_MAX)];
 };
 
+/* #syscalls:loop sendmsg */
 ssize_t sm_send_fds(int sock, const void *data, size_t len, const int *fds, size_t nfds)
 {
 	struct iovec iov = { (void *)data, len };
@@ -65,6 +66,7 @@ static size_t take_fds(struct msghdr *msg, int *fds, size_t room)
 	return n;
 }
 
+/* #syscalls:loop recvmsg */
 ssize_t sm_recv_fds(int sock, void *data, size_t len, int *fds, size_t *nfds)
 {
 	struct iovec iov = { data, len };

@@ -64,6 +64,7 @@ char *sm_strf(const char *fmt, ...)
 	return n < 0 ? NULL : text;
 }
 
+/* #syscalls:loop fcntl */
 int sm_set_nonblock(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
@@ -117,6 +118,7 @@ int sm_proc_start_time(pid_t pid, uint64_t *start)
 	return state == 'Z' || state == 'X' ? -ESRCH : 0;
 }
 
+/* Where the clock is not to be had without one: #syscalls:all clock_gettime */
 uint64_t sm_now_ns(void)
 {
 	struct timespec ts;

@@ -131,7 +131,7 @@ void sm_log(enum sm_log_level level, const char *fmt, ...)
 	if (n < 0)
 		msg = NULL;
 	put_line(&line, level, msg ? msg : "out of memory");
-	/* Where the log cannot be written there is nobody left to tell. */
+	/* Where the log cannot be written there is nobody left to tell. #syscalls:all write */
 	if (line.len && write(sink.fd, line.data, line.len) < 0)
 		return;
 }

@@ -80,6 +80,7 @@ struct sm_loop {
 
 /* ---- sources ---- */
 
+/* #syscalls:loop epoll_ctl */
 int sm_loop_add(struct sm_loop *loop, int fd, uint32_t events, sm_io_fn *fn, void *arg,
 		struct sm_io **io)
 {
@@ -240,7 +241,7 @@ void sm_timer_remove(struct sm_loop *loop, struct sm_timer *timer)
 	free(timer);
 }
 
-/* Sets the timerfd to the earliest deadline. */
+/* Sets the timerfd to the earliest deadline. #syscalls:loop timerfd_settime */
 static int set_timerfd(struct sm_loop *loop)
 {
 	uint64_t at = loop->armed ? loop->heap[0]->deadline : NEVER;
@@ -258,6 +259,7 @@ static int set_timerfd(struct sm_loop *loop)
 	return 0;
 }
 
+/* #syscalls:loop read */
 static void on_timerfd(void *arg, uint32_t events)
 {
 	struct sm_loop *loop = arg;
@@ -279,6 +281,7 @@ static void on_timerfd(void *arg, uint32_t events)
 
 /* ---- posted calls ---- */
 
+/* #syscalls:all write */
 int sm_loop_post(struct sm_loop *loop, sm_post_fn *fn, void *arg)
 {
 	struct posts *in = &loop->incoming;
@@ -415,6 +418,7 @@ static void run_batch(struct sm_loop *loop, const struct epoll_event *events, in
 	bury(loop);
 }
 
+/* #syscalls:loop epoll_wait */
 int sm_loop_run(struct sm_loop *loop)
 {
 	struct epoll_event events[BATCH];

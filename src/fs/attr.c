@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "base/clean.h"
 #include "fs/server.h"
 
 #define NS_PER_S 1000000000u
@@ -134,6 +135,7 @@ struct fs_fdname fs_fdname(int fd)
 	return n;
 }
 
+/* #syscalls:fs fchmodat */
 static int set_mode(struct fs_req *r, int fd, const struct fuse_setattr_in *in)
 {
 	if (r->inode->type == S_IFLNK)
@@ -143,6 +145,7 @@ static int set_mode(struct fs_req *r, int fd, const struct fuse_setattr_in *in)
 	return 0;
 }
 
+/* #syscalls:fs fchownat */
 static int set_owner(struct fs_req *r, int fd, const struct fuse_setattr_in *in)
 {
 	uid_t uid = in->valid & FATTR_UID ? in->uid : (uid_t)-1;
@@ -151,8 +154,10 @@ static int set_owner(struct fs_req *r, int fd, const struct fuse_setattr_in *in)
 	return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
 }
 
+/* #syscalls:fs openat ftruncate close */
 static int set_size(struct fs_req *r, int fd, const struct fuse_setattr_in *in)
 {
+	sm_auto_close int fresh = -1;
 	struct fs_handle *h = NULL;
 	int ret;
 
@@ -165,10 +170,12 @@ static int set_size(struct fs_req *r, int fd, const struct fuse_setattr_in *in)
 		h = NULL;
 	}
 	ret = fs_cred_fsetid(r, !(in->valid & FATTR_KILL_SUIDGID));
-	if (ret == 0 && h)
-		ret = ftruncate(h->fd, (off_t)in->size) < 0 ? -errno : 0;
-	else if (ret == 0) /* the working directory is /proc/self/fd */
-		ret = truncate(fs_fdname(fd).s, (off_t)in->size) < 0 ? -errno : 0;
+	if (ret == 0 && !h) {
+		fresh = openat(r->fs->proc_fd, fs_fdname(fd).s, O_WRONLY | O_CLOEXEC);
+		ret = fresh < 0 ? -errno : 0;
+	}
+	if (ret == 0 && ftruncate(h ? h->fd : fresh, (off_t)in->size) < 0)
+		ret = -errno;
 	if (h) {
 		h->wrote = true;
 		fs_handle_put(r->fs, h);
@@ -188,6 +195,7 @@ static struct timespec time_arg(uint32_t valid, uint32_t set, uint32_t now, uint
 	return ts;
 }
 
+/* #syscalls:fs utimensat */
 static int set_times(struct fs_req *r, int fd, const struct fuse_setattr_in *in)
 {
 	struct timespec ts[2] = {
@@ -233,6 +241,7 @@ int fs_op_setattr(struct fs_req *r)
 	return ret < 0 ? ret : reply_attr(r, &stx);
 }
 
+/* #syscalls:fs fstatfs */
 int fs_op_statfs(struct fs_req *r)
 {
 	struct fuse_statfs_out out = { .st = { .bsize = 4096, .frsize = 4096, .namelen = 255 } };

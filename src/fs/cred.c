@@ -10,11 +10,13 @@
  *
  * These are the raw per-thread calls; glibc's would change all threads of the process.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -22,19 +24,30 @@
 
 #include "fs/server.h"
 
-static int cap_effective(unsigned int cap, bool on)
+static int read_caps(struct fs_worker *w)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+
+	static_assert(sizeof(w->caps) == 2 * sizeof(struct __user_cap_data_struct),
+		      "what capset() takes");
+	return syscall(SYS_capget, &head, w->caps) < 0 ? -errno : 0;
+}
+
+/* of the first 32, where ours are; #syscalls:fs capset */
+static int cap_effective(struct fs_worker *w, unsigned int cap, bool on)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2];
-	uint32_t bit = CAP_TO_MASK(cap);	/* of the first 32, where ours are */
 
-	if (syscall(SYS_capget, &head, data) < 0)
-		return -errno;
+	memcpy(data, w->caps, sizeof(data));
 	if (on)
-		data[0].effective |= bit & data[0].permitted;
+		data[0].effective |= CAP_TO_MASK(cap) & data[0].permitted;
 	else
-		data[0].effective &= ~bit;
-	return syscall(SYS_capset, &head, data) < 0 ? -errno : 0;
+		data[0].effective &= ~CAP_TO_MASK(cap);
+	if (syscall(SYS_capset, &head, data) < 0)
+		return -errno;
+	memcpy(w->caps, data, sizeof(data));
+	return 0;
 }
 
 int fs_worker_init(struct fs_worker *w, struct sm_fs *fs)
@@ -51,7 +64,9 @@ int fs_worker_init(struct fs_worker *w, struct sm_fs *fs)
 	if (unshare(CLONE_FS) < 0 || fchdir(fs->proc_fd) < 0)
 		return -errno;
 	umask(0);
-	ret = cap_effective(CAP_SYS_RESOURCE, false);
+	ret = read_caps(w);
+	if (ret == 0)
+		ret = cap_effective(w, CAP_SYS_RESOURCE, false);
 	if (ret < 0)
 		return ret;
 	/* Changing the uid must not drop capabilities. Without CAP_SETPCAP, whoever took that away has
@@ -61,6 +76,7 @@ int fs_worker_init(struct fs_worker *w, struct sm_fs *fs)
 	return 0;
 }
 
+/* #syscalls:fs setfsuid setfsgid umask */
 static int set_id(long nr, uint32_t id)
 {
 	syscall(nr, id);
@@ -95,7 +111,7 @@ int fs_cred_fsetid(struct fs_req *r, bool on)
 	int ret = 0;
 
 	if (r->worker->fsetid != on)
-		ret = cap_effective(CAP_FSETID, on);
+		ret = cap_effective(r->worker, CAP_FSETID, on);
 	if (ret == 0)
 		r->worker->fsetid = on;
 	return ret;

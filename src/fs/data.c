@@ -13,6 +13,7 @@
 #define LONG_TRANSFER (256 * 1024)
 #define COPY_MAX (64 * 1024 * 1024)
 
+/* #syscalls:fs preadv2 */
 static ssize_t read_into(struct fs_req *r, int fd, int n, uint64_t offset)
 {
 	struct iovec *iov = r->worker->data_iov;
@@ -26,7 +27,7 @@ static ssize_t read_into(struct fs_req *r, int fd, int n, uint64_t offset)
 	if (got >= 0 && (size_t)got == want)
 		return got;
 	fs_hand_over(r);
-	return preadv(fd, iov, n, (off_t)offset);
+	return preadv2(fd, iov, n, (off_t)offset, 0);
 }
 
 int fs_op_read(struct fs_req *r)
@@ -57,6 +58,7 @@ int fs_op_read(struct fs_req *r)
 	return (int)got;
 }
 
+/* #syscalls:fs pwritev2 */
 static ssize_t write_from(struct fs_req *r, struct fs_handle *h, const struct fuse_write_in *in,
 			  int n)
 {
@@ -104,6 +106,7 @@ int fs_op_write(struct fs_req *r)
 	return sizeof(out);
 }
 
+/* #syscalls:fs fsync fdatasync */
 int fs_op_fsync(struct fs_req *r)
 {
 	struct fuse_fsync_in in;
@@ -120,6 +123,7 @@ int fs_op_fsync(struct fs_req *r)
 	return ret;
 }
 
+/* #syscalls:fs fallocate */
 int fs_op_fallocate(struct fs_req *r)
 {
 	const uint32_t known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE |
@@ -144,6 +148,7 @@ int fs_op_fallocate(struct fs_req *r)
 	return ret;
 }
 
+/* #syscalls:fs lseek */
 int fs_op_lseek(struct fs_req *r)
 {
 	struct fuse_lseek_out out;
@@ -168,6 +173,7 @@ int fs_op_lseek(struct fs_req *r)
 	return sizeof(out);
 }
 
+/* #syscalls:fs copy_file_range */
 static int copy_range(struct fs_req *r, const struct fuse_copy_file_range_in *in,
 		      struct fs_handle *from, struct fs_handle *to)
 {
@@ -207,6 +213,7 @@ int fs_op_copy(struct fs_req *r)
 	return ret;
 }
 
+/* #syscalls:fs syncfs */
 int fs_op_syncfs(struct fs_req *r)
 {
 	int fd, ret;

@@ -3,7 +3,8 @@
  * The virtio-fs device (virtio 1.2, 5.11): queue 0 for what must not wait (FORGET), queue 1 for
  * requests. Linux before 6.11 uses one request queue however many there are, so there is one.
  *
- * Each queue has threads of its own from start to stop, which take turns as the leader:
+ * Each queue has threads of its own, which are made once, before there is a filter that would forbid
+ * it, and between start and stop of the queue take turns as the leader:
  *
  *	   ┌──────────────────────────── leader ────────────────────────────┐
  *	   │ pop ─► serve ─► push ─► (ring empty: notify, sleep until kick) ─┘
@@ -19,7 +20,10 @@
  * short: a guest that waits for each reply mostly has its next request there within POLL_NS, and
  * saves the kick and us the wake-up.
  *
- *	queue->lock guards the ring (pop, push, notify), the lead and `stopping`
+ * A stop waits until no thread is `busy` with the ring: the sleeper is woken by stop_fd, the others end
+ * their request.
+ *
+ *	queue->lock guards the ring (pop, push, notify) and the fields from `vq` on
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,12 +33,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clean.h"
 #include "base/io.h"
-#include "base/log.h"
 #include "fs/server.h"
 
 #define VIRTIO_ID_FS 26
@@ -43,7 +47,7 @@
 #define WORKERS_DEFAULT 4
 #define WORKERS_MAX (FS_DIRBUFS - 1)
 #define STACK_SIZE (256 * 1024)
-#define TIMEOUT_DEFAULT_NS 1000000000u
+#define GUARD_SIZE 4096
 #define INODES_MAX (1u << 20)
 /* Notify at the latest after so many replies: the guest can go on while we work on the rest. */
 #define BATCH 8
@@ -55,19 +59,23 @@ struct thread {
 	struct fs_worker worker; /* first */
 	struct fs_queue *queue;
 	pthread_t id;
+	void *stack;
 	bool leads;
 };
 
 struct fs_queue {
 	struct sm_fs *fs;
-	struct sm_vq *vq;
 	int epoll_fd, stop_fd;
-	pthread_mutex_t lock;
-	pthread_cond_t lead_free;
-	bool led, stopping, failed;
-	bool brisk;		/* the guest's last pause was shorter than POLL_NS */
-	unsigned int nthreads, pushed;
+	unsigned int nthreads;	/* does not change once they run */
 	struct thread *thread[WORKERS_MAX];
+	pthread_mutex_t lock;
+	pthread_cond_t lead_free; /* … or started, or to quit */
+	pthread_cond_t idle;	/* nobody is busy; one more is ready */
+	struct sm_vq *vq;	/* NULL: stopped */
+	bool led, stopping, quit, failed;
+	bool brisk;		/* the guest's last pause was shorter than POLL_NS */
+	unsigned int ready, busy, pushed;
+	int error;		/* of a thread that could not set itself up */
 };
 
 struct config { /* virtio 1.2, 5.11.4 */
@@ -109,7 +117,7 @@ static void hand_over(struct fs_worker *w)
 	pthread_mutex_unlock(&q->lock);
 }
 
-/* Sleeps until the guest kicks. The lock is dropped meanwhile. */
+/* Sleeps until the guest kicks. The lock is dropped meanwhile. #syscalls:fs epoll_wait */
 static void wait_kick(struct fs_queue *q)
 {
 	struct epoll_event ev[2];
@@ -137,7 +145,7 @@ static int pop(struct thread *t, struct sm_chain *chain)
 	return ret;
 }
 
-/* As pop(), for a while. */
+/* As pop(), for a while. #syscalls:fs sched_yield */
 static int poll_ring(struct thread *t, struct sm_chain *chain)
 {
 	struct fs_queue *q = t->queue;
@@ -178,48 +186,88 @@ static void lead(struct thread *t)
 		flush(q);
 }
 
+/* One turn of a thread. Called and left with the lock held. */
+static void take_turn(struct thread *t)
+{
+	struct fs_queue *q = t->queue;
+	bool runs = q->vq && !q->stopping;
+
+	if (runs && t->leads) {
+		q->busy++;
+		lead(t);
+		if (--q->busy == 0 && q->stopping)
+			pthread_cond_broadcast(&q->idle);
+	} else if (runs && !q->led) {
+		q->led = t->leads = true;
+	} else {
+		if (t->leads)
+			q->led = t->leads = false;
+		pthread_cond_wait(&q->lead_free, &q->lock);
+	}
+}
+
+static int set_up(struct thread *t)
+{
+	struct sm_fs *fs = t->queue->fs;
+	int ret = fs_worker_init(&t->worker, fs);
+
+	return ret < 0 || !fs->thread_started ? ret : fs->thread_started(fs->thread_arg);
+}
+
+/* An end of a thread: #syscalls:fs rt_sigprocmask exit */
 static void *run(void *arg)
 {
 	struct thread *t = arg;
 	struct fs_queue *q = t->queue;
-	int ret = fs_worker_init(&t->worker, q->fs);
+	int ret = set_up(t);
 
 	pthread_mutex_lock(&q->lock);
-	if (ret < 0) {
-		sm_error("fs: cannot set up a worker: %s", strerror(-ret));
-		fail(q);
-	}
-	while (!q->stopping) {
-		if (t->leads) {
-			lead(t);
-		} else if (!q->led) {
-			q->led = t->leads = true;
-		} else {
-			pthread_cond_wait(&q->lead_free, &q->lock);
-		}
-	}
+	q->ready++;
+	if (ret < 0)
+		q->error = ret;
+	pthread_cond_broadcast(&q->idle);
+	while (ret == 0 && !q->quit)
+		take_turn(t);
 	pthread_mutex_unlock(&q->lock);
 	return NULL;
+}
+
+/* A stack of ours, for glibc would give the memory of its own back at the end of the thread by one
+ * more system call. The lowest page stays out of reach. */
+static int create(struct thread *t)
+{
+	sigset_t all, old;
+	pthread_attr_t attr;
+	int ret;
+
+	t->stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+	if (t->stack == MAP_FAILED)
+		return -errno;
+	mprotect(t->stack, GUARD_SIZE, PROT_NONE);
+	sigfillset(&all);
+	sigdelset(&all, SIGSYS); /* of a filter: blocked, it would end the process without a word */
+	pthread_attr_init(&attr);
+	pthread_attr_setstack(&attr, (uint8_t *)t->stack + GUARD_SIZE, STACK_SIZE - GUARD_SIZE);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ret = -pthread_create(&t->id, &attr, run, t);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (ret < 0)
+		munmap(t->stack, STACK_SIZE);
+	return ret;
 }
 
 static int spawn(struct fs_queue *q)
 {
 	struct thread *t = calloc(1, sizeof(*t));
-	sigset_t all, old;
-	pthread_attr_t attr;
 	int ret;
 
 	if (!t)
 		return -ENOMEM;
 	t->queue = q;
 	t->worker.hand_over = hand_over;
-	sigfillset(&all);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = -pthread_create(&t->id, &attr, run, t);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
+	ret = create(t);
 	if (ret < 0)
 		free(t);
 	else
@@ -227,80 +275,118 @@ static int spawn(struct fs_queue *q)
 	return ret;
 }
 
+/* Makes the threads unless they are there, and waits until each is set up. */
+static int start_threads(struct fs_queue *q, unsigned int want)
+{
+	int ret = 0;
+
+	while (ret == 0 && q->nthreads < want)
+		ret = spawn(q);
+	pthread_mutex_lock(&q->lock);
+	while (q->ready < q->nthreads)
+		pthread_cond_wait(&q->idle, &q->lock);
+	if (ret == 0)
+		ret = q->error;
+	pthread_mutex_unlock(&q->lock);
+	return ret;
+}
+
 /* ---- queues ---- */
 
-static void queue_free(struct fs_queue *q)
+static unsigned int threads_of(const struct sm_fs *fs, uint32_t index)
 {
-	uint64_t one = 1;
+	return index == HIPRIO ? 1 : fs->workers;
+}
 
-	pthread_mutex_lock(&q->lock);
-	q->stopping = true;
-	pthread_cond_broadcast(&q->lead_free);
-	pthread_mutex_unlock(&q->lock);
-	if (write(q->stop_fd, &one, sizeof(one)) < 0)
-		sm_error("fs: cannot wake workers: %s", strerror(errno));
-	for (unsigned int i = 0; i < q->nthreads; i++) {
-		pthread_join(q->thread[i]->id, NULL);
-		free(q->thread[i]);
-	}
-	flush(q);
+static struct fs_queue *queue_new(struct sm_fs *fs)
+{
+	struct epoll_event stop = { .events = EPOLLIN };
+	struct fs_queue *q = calloc(1, sizeof(*q));
+
+	if (!q)
+		return NULL;
+	q->fs = fs;
+	pthread_mutex_init(&q->lock, NULL);
+	pthread_cond_init(&q->lead_free, NULL);
+	pthread_cond_init(&q->idle, NULL);
+	q->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	q->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (q->stop_fd >= 0 && epoll_ctl(q->epoll_fd, EPOLL_CTL_ADD, q->stop_fd, &stop) == 0)
+		return q;
 	sm_close(&q->epoll_fd);
 	sm_close(&q->stop_fd);
+	free(q);
+	return NULL;
+}
+
+/* Its ring is stopped. */
+static void queue_free(struct fs_queue *q)
+{
+	if (!q)
+		return;
+	pthread_mutex_lock(&q->lock);
+	q->quit = true;
+	pthread_cond_broadcast(&q->lead_free);
+	pthread_mutex_unlock(&q->lock);
+	for (unsigned int i = 0; i < q->nthreads; i++) {
+		pthread_join(q->thread[i]->id, NULL);
+		munmap(q->thread[i]->stack, STACK_SIZE);
+		free(q->thread[i]);
+	}
+	sm_close(&q->epoll_fd);
+	sm_close(&q->stop_fd);
+	pthread_cond_destroy(&q->idle);
 	pthread_cond_destroy(&q->lead_free);
 	pthread_mutex_destroy(&q->lock);
 	free(q);
 }
 
-/* Edge-triggered: each kick is one event, and nobody needs to read the eventfd. */
-static int watch(struct fs_queue *q)
+/* #syscalls:loop epoll_ctl */
+static int queue_start(struct sm_vdev *dev, uint32_t index)
 {
+	/* Edge-triggered: each kick is one event, and nobody needs to read the eventfd. */
 	struct epoll_event kick = { .events = EPOLLIN | EPOLLET };
-	struct epoll_event stop = { .events = EPOLLIN };
+	struct sm_fs *fs = (struct sm_fs *)dev;
+	struct fs_queue *q = fs->queue[index];
+	struct sm_vq *vq = &dev->vq[index];
+	int ret;
 
-	q->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	q->stop_fd = eventfd(0, EFD_CLOEXEC);
-	if (q->epoll_fd < 0 || q->stop_fd < 0 ||
-	    epoll_ctl(q->epoll_fd, EPOLL_CTL_ADD, q->vq->kick_fd, &kick) < 0 ||
-	    epoll_ctl(q->epoll_fd, EPOLL_CTL_ADD, q->stop_fd, &stop) < 0)
+	if (vq->kick_fd < 0 || q->vq)
+		return -EINVAL;
+	ret = start_threads(q, threads_of(fs, index));
+	if (ret < 0)
+		return ret;
+	sm_vq_disable_kicks(vq);
+	if (epoll_ctl(q->epoll_fd, EPOLL_CTL_ADD, vq->kick_fd, &kick) < 0)
 		return -errno;
+	pthread_mutex_lock(&q->lock);
+	q->vq = vq;
+	q->failed = q->brisk = false;
+	q->pushed = 0;
+	pthread_cond_broadcast(&q->lead_free);
+	pthread_mutex_unlock(&q->lock);
 	return 0;
 }
 
-static int queue_start(struct sm_vdev *dev, uint32_t index)
-{
-	struct sm_fs *fs = (struct sm_fs *)dev;
-	unsigned int want = index == HIPRIO ? 1 : fs->workers;
-	struct fs_queue *q;
-	int ret;
-
-	if (dev->vq[index].kick_fd < 0)
-		return -EINVAL;
-	q = calloc(1, sizeof(*q));
-	if (!q)
-		return -ENOMEM;
-	q->fs = fs;
-	q->vq = &dev->vq[index];
-	pthread_mutex_init(&q->lock, NULL);
-	pthread_cond_init(&q->lead_free, NULL);
-	ret = watch(q);
-	sm_vq_disable_kicks(q->vq);
-	while (ret == 0 && q->nthreads < want)
-		ret = spawn(q);
-	if (ret < 0)
-		queue_free(q);
-	else
-		fs->queue[index] = q;
-	return ret;
-}
-
+/* #syscalls:loop epoll_ctl read write */
 static void queue_stop(struct sm_vdev *dev, uint32_t index)
 {
-	struct sm_fs *fs = (struct sm_fs *)dev;
+	struct fs_queue *q = ((struct sm_fs *)dev)->queue[index];
+	eventfd_t count;
 
-	if (!fs->queue[index])
+	if (!q || !q->vq)
 		return;
-	queue_free(fs->queue[index]);
-	fs->queue[index] = NULL;
+	pthread_mutex_lock(&q->lock);
+	q->stopping = true;
+	eventfd_write(q->stop_fd, 1);
+	while (q->busy > 0)
+		pthread_cond_wait(&q->idle, &q->lock);
+	flush(q);
+	epoll_ctl(q->epoll_fd, EPOLL_CTL_DEL, q->vq->kick_fd, NULL);
+	eventfd_read(q->stop_fd, &count);
+	q->vq = NULL;
+	q->stopping = false;
+	pthread_mutex_unlock(&q->lock);
 }
 
 /* ---- device ---- */
@@ -325,6 +411,7 @@ static const struct sm_vdev_ops ops = {
 	.name = "fs",
 	.id = VIRTIO_ID_FS,
 	.nqueues = NQUEUES,
+	.queue_max = SM_VQ_SIZE_MAX,
 	.config_size = sizeof(struct config),
 	.config_read = config_read,
 	.negotiated = negotiated,
@@ -350,31 +437,45 @@ static uint32_t default_fds(void)
 
 static void set_options(struct sm_fs *fs, const struct sm_fs_options *o)
 {
-	fs->workers = o && o->workers ? o->workers : WORKERS_DEFAULT;
+	fs->workers = o->workers ? o->workers : WORKERS_DEFAULT;
 	if (fs->workers > WORKERS_MAX)
 		fs->workers = WORKERS_MAX;
-	fs->entry_timeout_ns = o ? o->entry_timeout_ns : TIMEOUT_DEFAULT_NS;
-	fs->attr_timeout_ns = o ? o->attr_timeout_ns : TIMEOUT_DEFAULT_NS;
-	fs->max_fds = o && o->max_fds ? o->max_fds : default_fds();
+	fs->entry_timeout_ns = o->entry_timeout_ns;
+	fs->attr_timeout_ns = o->attr_timeout_ns;
+	fs->max_fds = o->max_fds ? o->max_fds : default_fds();
+	fs->thread_started = o->thread_started;
+	fs->thread_arg = o->thread_arg;
+}
+
+static int open_proc(struct sm_fs *fs)
+{
+	sm_close(&fs->proc_fd);
+	fs->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fs->proc_fd < 0 ? -errno : 0;
 }
 
 int sm_fs_new(struct sm_loop *loop, const struct sm_fs_options *options, struct sm_fs **out)
 {
+	static const struct sm_fs_options defaults = SM_FS_OPTIONS_DEFAULT;
 	struct sm_fs *fs = calloc(1, sizeof(*fs));
 	int ret;
 
 	if (!fs)
 		return -ENOMEM;
 	fs->vdev.ops = &ops;
-	set_options(fs, options);
+	set_options(fs, options ? options : &defaults);
 	fs->root = (struct fs_inode){ .nodeid = FUSE_ROOT_ID, .refs = 1, .fd = -1, .type = S_IFDIR };
 	pthread_mutex_init(&fs->lock, NULL);
 	pthread_mutex_init(&fs->dirbuf_lock, NULL);
 	fs_idtab_init(&fs->handles, fs->max_fds);
 	ret = fs_inodes_init(fs, INODES_MAX);
-	fs->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (fs->proc_fd < 0)
-		ret = -errno;
+	fs->proc_fd = -1;
+	if (ret == 0)
+		ret = open_proc(fs);
+	for (uint32_t i = 0; ret == 0 && i < NQUEUES; i++) {
+		fs->queue[i] = queue_new(fs);
+		ret = fs->queue[i] ? 0 : -ENOMEM;
+	}
 	if (ret < 0)
 		sm_fs_free(fs);
 	else
@@ -382,12 +483,23 @@ int sm_fs_new(struct sm_loop *loop, const struct sm_fs_options *options, struct 
 	return ret;
 }
 
+int sm_fs_start_threads(struct sm_fs *fs)
+{
+	int ret = open_proc(fs);
+
+	for (uint32_t i = 0; ret == 0 && i < NQUEUES; i++)
+		ret = start_threads(fs->queue[i], threads_of(fs, i));
+	return ret;
+}
+
 void sm_fs_free(struct sm_fs *fs)
 {
 	if (!fs)
 		return;
-	for (uint32_t i = 0; i < NQUEUES; i++)
+	for (uint32_t i = 0; i < NQUEUES; i++) {
 		queue_stop(&fs->vdev, i);
+		queue_free(fs->queue[i]);
+	}
 	fs_fuse_forget_all(fs);
 	while (fs->nexports > 0)
 		sm_fs_remove_export(fs, fs->exports[0]->name);

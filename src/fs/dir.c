@@ -75,6 +75,7 @@ static void dirbuf_give(struct sm_fs *fs, struct fs_dirbuf *b)
 	pthread_mutex_unlock(&fs->dirbuf_lock);
 }
 
+/* #syscalls:fs lseek */
 static int dirbuf_seek(struct fs_dirbuf *b, struct fs_handle *h, uint64_t offset)
 {
 	if (b->owner == h && b->next_off == offset)
@@ -85,7 +86,8 @@ static int dirbuf_seek(struct fs_dirbuf *b, struct fs_handle *h, uint64_t offset
 	return lseek(h->fd, (off_t)offset, SEEK_SET) < 0 ? -errno : 0;
 }
 
-/* The entry at the buffer's position, read if need be: 1, 0 at the end, -errno. */
+/* The entry at the buffer's position, read if need be: 1, 0 at the end, -errno.
+ * #syscalls:fs getdents64 */
 static int dirbuf_peek(struct fs_dirbuf *b, const struct dirent64 **entry)
 {
 	long n;

@@ -67,6 +67,7 @@ static bool note_version(struct fs_inode *inode, int fd, bool ours)
 	return false;
 }
 
+/* #syscalls:fs openat close */
 int fs_reopen(struct fs_req *r, struct fs_inode *inode, int flags)
 {
 	int fd, pfd, ret;

@@ -32,12 +32,22 @@ struct sm_fs_options {
 	uint64_t entry_timeout_ns;	/* how long the guest may believe names and attributes */
 	uint64_t attr_timeout_ns;
 	uint32_t max_fds;		/* inode and open-file budget; 0: from RLIMIT_NOFILE */
+	/* Runs on each thread before it serves anything: 0, or -errno, which makes the start of the
+	 * threads fail. NULL allowed. */
+	int (*thread_started)(void *arg);
+	void *thread_arg;
 };
 
-/* options may be NULL: defaults (1 s timeouts). */
+#define SM_FS_OPTIONS_DEFAULT { .entry_timeout_ns = 1000000000, .attr_timeout_ns = 1000000000 }
+
+/* options may be NULL: defaults. */
 int sm_fs_new(struct sm_loop *loop, const struct sm_fs_options *options, struct sm_fs **fs);
 void sm_fs_free(struct sm_fs *fs);	/* after its transport is gone */
 struct sm_vdev *sm_fs_vdev(struct sm_fs *fs);
+
+/* Makes the threads now; else the first start of a queue does. Files are reached through the /proc that
+ * the process has at this moment. 0 or -errno of one that could not set itself up. */
+int sm_fs_start_threads(struct sm_fs *fs);
 
 /* fd (O_PATH suffices) becomes the device's. name: 1..SM_FS_NAME_MAX characters [A-Za-z0-9_.-], not
  * "." or "..". -EEXIST, -EINVAL, -ENOSPC; on an error fd stays the caller's. */

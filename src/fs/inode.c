@@ -13,6 +13,7 @@
 #define HASH_MIN 256
 #define DEPTH_MAX 4096 /* hints followed upwards */
 
+/* #syscalls:loop,fs statx */
 int fs_statx(int fd, const char *name, struct statx *stx)
 {
 	int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (*name ? 0 : AT_EMPTY_PATH);
@@ -127,6 +128,7 @@ static void lru_update(struct fs_inodes *t, struct fs_inode *inode)
 		TAILQ_INSERT_TAIL(&t->lru, inode, lru);
 }
 
+/* #syscalls:loop,fs close */
 static void close_locked(struct sm_fs *fs, struct fs_inode *inode)
 {
 	close(inode->fd);
@@ -437,6 +439,7 @@ static struct fs_inode *first_step(struct fs_inode *inode)
 	return NULL;
 }
 
+/* #syscalls:fs openat */
 static int open_checked(int dirfd, const char *name, const struct fs_inode *inode)
 {
 	struct statx stx;

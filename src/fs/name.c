@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -75,6 +76,7 @@ static int make_entry(struct fs_req *r, mode_t mask, make_fn *make)
 	return ret;
 }
 
+/* #syscalls:fs mknodat mkdirat symlinkat linkat */
 static int make_node(struct fs_req *r, int dirfd)
 {
 	struct fuse_mknod_in in;
@@ -160,6 +162,7 @@ int fs_op_link(struct fs_req *r)
 
 /* ---- names that go ---- */
 
+/* #syscalls:fs unlinkat */
 static int remove_name(struct fs_req *r, int flags)
 {
 	struct fs_inode *victim;
@@ -187,6 +190,7 @@ int fs_op_rmdir(struct fs_req *r)
 	return remove_name(r, AT_REMOVEDIR);
 }
 
+/* #syscalls:fs renameat2 */
 static int rename_between(struct fs_req *r, struct fs_inode *newdir, int from, int to,
 			  uint32_t flags)
 {
@@ -194,7 +198,8 @@ static int rename_between(struct fs_req *r, struct fs_inode *newdir, int from, i
 	struct fs_inode *other = fs_inode_keep(r->fs, newdir, to, r->name[1]);
 	int ret = 0;
 
-	if (renameat2(from, r->name[0], to, r->name[1], flags) < 0) {
+	/* not by glibc, which makes it renameat() where there are no flags */
+	if (syscall(SYS_renameat2, from, r->name[0], to, r->name[1], flags) < 0) {
 		ret = -errno;
 	} else if (moved != other) {
 		if (flags & RENAME_EXCHANGE)
@@ -250,6 +255,7 @@ int fs_op_rename2(struct fs_req *r)
 	return do_rename(r, in.newdir, in.flags);
 }
 
+/* #syscalls:fs readlinkat */
 int fs_op_readlink(struct fs_req *r)
 {
 	size_t room = r->out_max < PATH_MAX ? r->out_max : PATH_MAX;

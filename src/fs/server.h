@@ -41,7 +41,9 @@ struct sm_fs {
 	struct sm_vdev vdev;		/* first */
 	unsigned int workers;
 	uint64_t entry_timeout_ns, attr_timeout_ns;
-	int proc_fd;			/* /proc/self/fd, opened before any chroot */
+	int (*thread_started)(void *arg);
+	void *thread_arg;
+	int proc_fd;			/* /proc/self/fd */
 
 	pthread_mutex_t lock;		/* guards everything down to the next blank line */
 	struct fs_inodes inodes;
@@ -66,6 +68,7 @@ struct fs_worker {
 	gid_t gid;
 	mode_t umask;
 	bool fsetid;			/* CAP_FSETID is in effect */
+	uint32_t caps[2][3];		/* what capset() takes: effective, permitted, inheritable */
 	void (*hand_over)(struct fs_worker *w);	/* this request may take long; NULL allowed */
 	uint8_t in[FS_SCRATCH];
 	uint8_t out[FS_SCRATCH];

@@ -65,6 +65,7 @@ static int check_room(const struct fs_req *r, uint32_t *size)
 	return *size == 0 ? -ERANGE : 0;
 }
 
+/* #syscalls:fs getxattr lgetxattr */
 int fs_op_getxattr(struct fs_req *r)
 {
 	struct fuse_getxattr_in in;
@@ -95,6 +96,7 @@ int fs_op_getxattr(struct fs_req *r)
 	return ret;
 }
 
+/* #syscalls:fs listxattr llistxattr */
 int fs_op_listxattr(struct fs_req *r)
 {
 	struct fuse_getxattr_in in;
@@ -130,6 +132,7 @@ static int clear_sgid(struct fs_req *r, int fd)
 	return ret < 0 ? -errno : 0;
 }
 
+/* #syscalls:fs setxattr */
 int fs_op_setxattr(struct fs_req *r)
 {
 	bool ext = atomic_load(&r->fs->flags) & FUSE_SETXATTR_EXT;
@@ -156,6 +159,7 @@ int fs_op_setxattr(struct fs_req *r)
 	return ret;
 }
 
+/* #syscalls:fs removexattr */
 int fs_op_removexattr(struct fs_req *r)
 {
 	const char *name;

@@ -22,7 +22,8 @@ struct sm_console {
 	size_t len;		/* of the file */
 };
 
-/* Moves the newest half to the front, so that the file is plain text at any time. */
+/* Moves the newest half to the front, so that the file is plain text at any time.
+ * #syscalls:loop pread64 pwrite64 ftruncate */
 static void shift(struct sm_console *con)
 {
 	char *half = malloc(SM_CONSOLE_MAX / 2);
@@ -39,6 +40,7 @@ static void shift(struct sm_console *con)
 	free(half);
 }
 
+/* #syscalls:loop recvfrom pwrite64 */
 static int take(struct sm_console *con)
 {
 	char chunk[CHUNK];

@@ -2,6 +2,7 @@
 #ifndef SM_HV_HV_H
 #define SM_HV_HV_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -31,6 +32,12 @@ struct sm_hv_config {
 	const char *qemu;		/* the program, for the qemu backend */
 	int console_fd;			/* one end of a stream socket: guest console output goes in; owned
 					 * by the backend from create() on */
+	/* kvm only */
+	bool hugepages;			/* guest memory in 2 MiB pages of the host's pool */
+	bool serial;			/* an 8250 for messages before virtio, into the console too */
+	/* Called by each thread that boot() makes, first of all; not 0: the machine is over. NULL allowed. */
+	int (*thread_started)(void *arg);
+	void *thread_arg;
 };
 
 /* why: text for people, "the guest ended the VM", never NULL. */
@@ -43,10 +50,13 @@ struct sm_hv_ops {
 	int (*add_device)(struct sm_hv *hv, struct sm_vdev *dev, struct sm_err *err);
 	int (*load)(struct sm_hv *hv, struct sm_err *err);
 	int (*boot)(struct sm_hv *hv, struct sm_err *err);
+	/* The guest stands still when pause() returns, and until resume(); the devices do not. */
+	int (*pause)(struct sm_hv *hv);
+	int (*resume)(struct sm_hv *hv);
 	void (*stop)(struct sm_hv *hv);	/* at once; ended() follows */
 	void (*free)(struct sm_hv *hv);	/* stops what still runs; NULL allowed */
 };
 
-extern const struct sm_hv_ops sm_hv_qemu;
+extern const struct sm_hv_ops sm_hv_qemu, sm_hv_kvm;
 
 #endif

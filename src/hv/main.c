@@ -20,8 +20,10 @@
 #include "base/opt.h"
 #include "config.h"
 #include "fs/fs.h"
+#include "hv/boot/boot.h"
 #include "hv/console.h"
 #include "hv/hv.h"
+#include "hv/jail.h"
 #include "hv/kvm/probe.h"
 #include "hv/sandbox.h"
 #include "vsock/vsock.h"
@@ -33,14 +35,13 @@
 struct options {
 	const char *id, *state_dir, *hypervisor, *kernel, *initrd, *cmdline, *qemu;
 	int control_fd, listen_fd, vcpus, memory;
-	bool debug, probe, version, help;
+	bool hugepages, serial, core_dumps, print_seccomp, debug, probe, version, help;
 };
 
 struct vmm {
 	struct options o;
 	uint64_t started_ns;
 	struct sm_loop *loop;
-	int dirfd;
 	struct sm_console *console;
 	struct sm_vsock *vs;
 	struct sm_fs *fs;
@@ -50,7 +51,7 @@ struct vmm {
 	int status;
 };
 
-static const struct sm_hv_ops *const backends[] = { &sm_hv_qemu };
+static const struct sm_hv_ops *const backends[] = { &sm_hv_kvm, &sm_hv_qemu };
 
 static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 {
@@ -59,13 +60,21 @@ static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 		{ "state-dir", 0, SM_OPT_STRING, &o->state_dir, "DIR", "where console.log goes" },
 		{ "control-fd", 0, SM_OPT_INT, &o->control_fd, "N", "connected socket of the launcher" },
 		{ "listen-fd", 0, SM_OPT_INT, &o->listen_fd, "N", "listening socket for later clients" },
-		{ "hypervisor", 0, SM_OPT_STRING, &o->hypervisor, "NAME", "backend: qemu" },
-		{ "kernel", 0, SM_OPT_STRING, &o->kernel, "FILE", "guest kernel (vmlinux)" },
+		{ "hypervisor", 0, SM_OPT_STRING, &o->hypervisor, "NAME", "backend: kvm or qemu" },
+		{ "kernel", 0, SM_OPT_STRING, &o->kernel, "FILE",
+		  "guest kernel: vmlinux, with kvm also a bzImage or libkrunfw.so.5" },
 		{ "initrd", 0, SM_OPT_STRING, &o->initrd, "FILE", "initramfs with the agent" },
 		{ "cmdline", 0, SM_OPT_STRING, &o->cmdline, "TEXT", "more kernel parameters" },
 		{ "qemu", 0, SM_OPT_STRING, &o->qemu, "FILE", "QEMU program (qemu-system-x86_64)" },
 		{ "vcpus", 0, SM_OPT_INT, &o->vcpus, "N", "virtual CPUs" },
 		{ "memory", 0, SM_OPT_INT, &o->memory, "MIB", "guest memory" },
+		{ "hugepages", 0, SM_OPT_BOOL, &o->hugepages, NULL,
+		  "kvm: guest memory from the host's pool of 2 MiB pages" },
+		{ "serial", 0, SM_OPT_BOOL, &o->serial, NULL,
+		  "kvm: an 8250 for the kernel's first messages" },
+		{ "core-dumps", 0, SM_OPT_BOOL, &o->core_dumps, NULL, "may dump core and be traced" },
+		{ "print-seccomp", 0, SM_OPT_BOOL, &o->print_seccomp, NULL,
+		  "print the system calls that each kind of thread may make" },
 		{ "debug", 0, SM_OPT_BOOL, &o->debug, NULL, "debug messages" },
 		{ "probe", 0, SM_OPT_BOOL, &o->probe, NULL, "print whether KVM works here, as JSON" },
 		{ "version", 'v', SM_OPT_BOOL, &o->version, NULL, "print the version" },
@@ -104,7 +113,7 @@ static int check(struct options *o, const struct sm_hv_ops **ops, struct sm_err 
 			*ops = backends[i];
 	if (!*ops)
 		return sm_err_set(err, -ENOTSUP, "--hypervisor %s: no such backend", o->hypervisor);
-	if (access(o->kernel, R_OK) < 0)
+	if (!sm_boot_is_krunfw(o->kernel) && access(o->kernel, R_OK) < 0)
 		return sm_err_sys(err, errno, "--kernel %s", o->kernel);
 	if (access(o->initrd, R_OK) < 0)
 		return sm_err_sys(err, errno, "--initrd %s", o->initrd);
@@ -133,6 +142,16 @@ static void on_machine_ended(void *arg, const char *why)
 	sm_sandbox_machine_ended(v->sb, why);
 }
 
+static int on_fs_thread(void *arg)
+{
+	return sm_jail_thread(SM_JAIL_FS);
+}
+
+static int on_vcpu_thread(void *arg)
+{
+	return sm_jail_thread(SM_JAIL_VCPU);
+}
+
 static int setup_loop(struct vmm *v, struct sm_err *err)
 {
 	static const int forwarded[] = { SIGHUP,  SIGINT,  SIGQUIT, SIGTERM,
@@ -153,12 +172,26 @@ static int setup_loop(struct vmm *v, struct sm_err *err)
 
 static int setup_devices(struct vmm *v, struct sm_err *err)
 {
+	struct sm_fs_options fs = SM_FS_OPTIONS_DEFAULT;
 	int r = sm_vsock_new(v->loop, GUEST_CID, &v->vs);
 
 	if (r < 0)
 		return sm_err_sys(err, r, "vsock device");
-	r = sm_fs_new(v->loop, NULL, &v->fs);
+	fs.thread_started = on_fs_thread;
+	r = sm_fs_new(v->loop, &fs, &v->fs);
 	return r < 0 ? sm_err_sys(err, r, "fs device") : 0;
+}
+
+/* The directory itself is not kept: a descriptor of it would lead out of the jail. */
+static int setup_console(struct vmm *v, int *guest_fd, struct sm_err *err)
+{
+	sm_auto_close int dirfd = open(v->o.state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (dirfd < 0)
+		return sm_err_sys(err, errno, "--state-dir %s", v->o.state_dir);
+	r = sm_console_new(v->loop, dirfd, "console.log", guest_fd, &v->console);
+	return r < 0 ? sm_err_sys(err, r, "%s/console.log", v->o.state_dir) : 0;
 }
 
 static int setup_machine(struct vmm *v, struct sm_err *err)
@@ -170,15 +203,14 @@ static int setup_machine(struct vmm *v, struct sm_err *err)
 		.qemu = v->o.qemu,
 		.vcpus = (unsigned int)v->o.vcpus,
 		.memory_mib = (unsigned int)v->o.memory,
+		.hugepages = v->o.hugepages,
+		.serial = v->o.serial,
+		.thread_started = on_vcpu_thread,
 	};
-	int r;
+	int r = setup_console(v, &c.console_fd, err);
 
-	v->dirfd = open(v->o.state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (v->dirfd < 0)
-		return sm_err_sys(err, errno, "--state-dir %s", v->o.state_dir);
-	r = sm_console_new(v->loop, v->dirfd, "console.log", &c.console_fd, &v->console);
 	if (r < 0)
-		return sm_err_sys(err, r, "%s/console.log", v->o.state_dir);
+		return r;
 	r = v->ops->create(v->loop, &c, on_machine_ended, v, &v->hv, err);
 	if (r < 0) {
 		close(c.console_fd);
@@ -208,6 +240,24 @@ static int setup_sandbox(struct vmm *v, struct sm_err *err)
 	return r < 0 ? sm_err_sys(err, r, "control socket") : 0;
 }
 
+/* From here on only what the jail leaves. */
+static int enter_jail(struct vmm *v, struct sm_err *err)
+{
+	const struct sm_jail_config c = { .id = v->o.id, .core_dumps = v->o.core_dumps };
+	int r = sm_jail_enter(&c, err);
+
+	if (r < 0)
+		return r;
+	r = sm_fs_start_threads(v->fs);
+	if (r < 0)
+		return sm_err_sys(err, r, "fs device: threads");
+	r = v->ops->boot(v->hv, err);
+	if (r < 0)
+		return r;
+	r = sm_jail_thread(SM_JAIL_LOOP);
+	return r < 0 ? sm_err_sys(err, r, "jail: loop thread") : 0;
+}
+
 static int run(struct vmm *v, struct sm_err *err)
 {
 	int r;
@@ -217,7 +267,7 @@ static int run(struct vmm *v, struct sm_err *err)
 	    (r = setup_sandbox(v, err)) < 0)
 		return r;
 	sm_sandbox_reached(v->sb, SM_STEP_MACHINE);
-	if ((r = v->ops->load(v->hv, err)) < 0 || (r = v->ops->boot(v->hv, err)) < 0)
+	if ((r = v->ops->load(v->hv, err)) < 0 || (r = enter_jail(v, err)) < 0)
 		return r;
 	sm_sandbox_reached(v->sb, SM_STEP_BOOT);
 	r = sm_loop_run(v->loop);
@@ -232,7 +282,6 @@ static void release(struct vmm *v)
 	sm_fs_free(v->fs);
 	sm_vsock_free(v->vs);
 	sm_console_free(v->console);
-	sm_close(&v->dirfd);
 	sm_loop_free(v->loop);
 }
 
@@ -240,7 +289,6 @@ int main(int argc, char **argv)
 {
 	struct vmm v = {
 		.started_ns = sm_now_ns(),
-		.dirfd = -1,
 		.status = FAILED,
 		.o = { .hypervisor = "qemu", .qemu = "qemu-system-x86_64", .control_fd = -1,
 		       .listen_fd = -1, .vcpus = 1, .memory = 512, .id = "-" },
@@ -254,6 +302,10 @@ int main(int argc, char **argv)
 		return 0;
 	if (r == 0 && v.o.version) {
 		printf("sm-vmm version %s\n", PACKAGE_VERSION);
+		return 0;
+	}
+	if (r == 0 && v.o.print_seccomp) {
+		sm_jail_print(stdout);
 		return 0;
 	}
 	if (r == 0 && v.o.probe) {

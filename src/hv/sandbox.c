@@ -194,7 +194,8 @@ static void create(struct sm_sandbox *sb, struct sm_rpc_call *call,
 		r = sm_stdio_attach(&p->io, sb->c.vs, call, req->stdio, &stdio, sm_proc_stdio_changed,
 				    p);
 	if (r == 0) {
-		/* The first container's terminal is ours: its resizes come as SIGWINCH. */
+		/* The first container's terminal is ours: its resizes come as SIGWINCH.
+		 * #syscalls:loop ioctl(1=TIOCSCTTY) */
 		if (p->io.tty >= 0 && !sb->main)
 			ioctl(p->io.tty, TIOCSCTTY, 0);
 		out.container = req->container;
@@ -558,6 +559,7 @@ static void on_control_closed(void *arg, struct sm_rpc *rpc, int err)
 		finish(sb, 255);
 }
 
+/* #syscalls:loop ioctl(1=TIOCGWINSZ) */
 void sm_sandbox_signal(struct sm_sandbox *sb, int signo)
 {
 	AGENT(SignalRequest) sig = SUPERMACHINE__AGENT__V1__SIGNAL_REQUEST__INIT;

@@ -52,6 +52,7 @@ static int attach_one(struct sm_stdio *set, struct sm_rpc_call *call, int which,
 	return fd < 0 ? -EBADF : join(set, which, fd);
 }
 
+/* #syscalls:loop fcntl close */
 static int attach_tty(struct sm_stdio *set, struct sm_rpc_call *call, int32_t index)
 {
 	int fd = index < 0 ? -1 : sm_rpc_call_fd(call, (size_t)index);

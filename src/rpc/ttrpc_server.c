@@ -68,7 +68,8 @@ static void on_closed(void *arg, struct sm_rpc *rpc, int err)
 	resume(server);
 }
 
-/* May the peer talk to us? A socket that has no peer credentials (vsock) lets nobody in. */
+/* May the peer talk to us? A socket that has no peer credentials (vsock) lets nobody in.
+ * #syscalls:loop getsockopt geteuid */
 static bool is_allowed(int fd)
 {
 	struct ucred cred;
@@ -110,6 +111,7 @@ static void pause_accepting(struct sm_rpc_server *server)
 	sm_timer_set(server->loop, server->resume, PAUSE_NS);
 }
 
+/* #syscalls:loop accept4 */
 static void on_listen(void *arg, uint32_t events)
 {
 	struct sm_rpc_server *server = arg;

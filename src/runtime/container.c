@@ -34,6 +34,7 @@
 #include "base/clean.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "runtime/export.h"
 #include "runtime/hooks.h"
 #include "runtime/ocistate.h"
 #include "runtime/request.h"
@@ -415,16 +416,15 @@ static int open_exports(const struct sm_guest_container *g, Supermachine__Sandbo
 		return sm_err_set(err, -E2BIG, CONFIG_NAME ": mounts: at most %d bind sources",
 				  SM_REQUEST_FDS_MAX - 4);
 	for (size_t i = 0; i < g->nexports; i++) {
-		int fd = open(g->exports[i].path, O_PATH | O_CLOEXEC);
+		int fd = sm_export_open(&g->exports[i]);
 
 		if (fd < 0)
-			return sm_err_sys(err, errno, "%s \"%s\"", i ? "mount source" : "rootfs",
+			return sm_err_sys(err, fd, "%s \"%s\"", i ? "mount source" : "rootfs",
 					  g->exports[i].path);
 		supermachine__sandbox__v1__export__init(&msgs[i]);
 		msgs[i].name = (char *)g->exports[i].name;
 		msgs[i].readonly = g->exports[i].readonly;
-		msgs[i].export_fd = (uint32_t)fds->n;
-		fds->fd[fds->n++] = fd;
+		msgs[i].export_fd = (uint32_t)sm_request_put(fds, fd);
 	}
 	return 0;
 }
@@ -437,14 +437,12 @@ static int send_create(struct sm_container *c, const struct sm_guest_container *
 	Supermachine__Sandbox__V1__StdioFds stdio = SUPERMACHINE__SANDBOX__V1__STDIO_FDS__INIT;
 	sm_auto_free Supermachine__Sandbox__V1__Export *msgs = calloc(g->nexports, sizeof(*msgs));
 	sm_auto_free Supermachine__Sandbox__V1__Export **list = calloc(g->nexports, sizeof(*list));
-	sm_auto_free struct sm_request_fds *fds = calloc(1, sizeof(*fds));
-	size_t opened;
+	sm_auto_request struct sm_request_fds *fds = calloc(1, sizeof(*fds));
 	int r;
 
 	if (!msgs || !list || !fds)
 		return sm_err_sys(err, -ENOMEM, "request");
 	r = open_exports(g, msgs, fds, err);
-	opened = fds->n;
 	if (r == 0) {
 		for (size_t i = 0; i < g->nexports; i++)
 			list[i] = &msgs[i];
@@ -456,8 +454,6 @@ static int send_create(struct sm_container *c, const struct sm_guest_container *
 		r = sm_session_call(c->session, "Create", &req.base, fds->fd, fds->n,
 				    &supermachine__agent__v1__empty__descriptor, err);
 	}
-	for (size_t i = 0; i < opened; i++)
-		close(fds->fd[i]);
 	sm_close(&c->pty.slave);
 	return r;
 }

@@ -144,7 +144,7 @@ static int begin(struct exec *x, struct sm_err *err)
 {
 	Supermachine__Sandbox__V1__ExecRequest req = SUPERMACHINE__SANDBOX__V1__EXEC_REQUEST__INIT;
 	Supermachine__Sandbox__V1__StdioFds stdio = SUPERMACHINE__SANDBOX__V1__STDIO_FDS__INIT;
-	sm_auto_free struct sm_request_fds *fds = calloc(1, sizeof(*fds));
+	sm_auto_request struct sm_request_fds *fds = calloc(1, sizeof(*fds));
 	sm_auto_vmm struct sm_vmm vmm = SM_VMM_INIT;
 	int r;
 

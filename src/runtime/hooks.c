@@ -64,7 +64,7 @@ static int enter(pid_t pid)
 {
 	sm_auto_close int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
-	return fd < 0 || setns(fd, CLONE_NEWNS | CLONE_NEWNET) < 0 ? -errno : 0;
+	return fd < 0 || setns(fd, CLONE_NEWNET) < 0 ? -errno : 0;
 }
 
 static void child(struct hook *k)

@@ -12,7 +12,7 @@
 struct sm_hook_run {
 	const char *state;	/* JSON */
 	const char *cwd;
-	pid_t ns_of;		/* in whose mount and network namespaces; 0: in ours */
+	pid_t ns_of;		/* in whose network namespace; 0: in ours */
 	int abort_fd;		/* readable: the container is lost, stop; -1: none */
 };
 

@@ -12,7 +12,10 @@
  *
  * If sm-runtime is killed before `go`, the child reads the end of the pipe and is gone; after it,
  * the container can be found by state.json, and sm-vmm gives up by itself when its control socket
- * closes before the container was made. There is no double fork: who adopts sm-runtime's children
+ * closes before the container was made.
+ *
+ * The child is the first process of a pid namespace, so that QEMU and whatever else it may start
+ * ends with it, by the kernel's hand. There is no double fork: who adopts sm-runtime's children
  * (conmon, containerd's shim) has to be able to wait for sm-vmm.
  */
 #include "runtime/launch.h"
@@ -114,14 +117,19 @@ static int arrange_fds(struct fds *f)
 	return syscall(SYS_close_range, FD_FREE, ~0u, 0) < 0 ? -errno : 0;
 }
 
-static void reset_signals(void)
+/* The first process of a pid namespace does not get signals for which it has no handler. Those that a
+ * caller may send wait until sm-vmm has set up its own way to receive them. */
+static void hold_signals(void)
 {
-	sigset_t none;
+	static const int held[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM };
+	sigset_t set;
 
+	sigemptyset(&set);
+	for (size_t i = 0; i < SM_ARRAY_SIZE(held); i++)
+		sigaddset(&set, held[i]);
+	sigprocmask(SIG_SETMASK, &set, NULL);
 	for (int i = 1; i < NSIG; i++)
 		signal(i, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /* What helps but may be refused. */
@@ -140,12 +148,21 @@ static void adjust_limits(const struct sm_launch_config *c)
 	}
 }
 
+/* A fork that makes a pid namespace, if it may. The pid is the caller's name for the child. */
+static pid_t fork_namespace(void)
+{
+	long pid = syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL, NULL);
+
+	return pid < 0 && errno == EPERM ? fork() : (pid_t)pid;
+}
+
 static void exec_vmm(const struct sm_launch_config *c, char **argv, struct fds *f)
 {
 	struct failure failure;
 	char go;
 	int r;
 
+	hold_signals();
 	close(f->go[1]);
 	if (read(f->go[0], &go, 1) != 1)
 		_exit(0);
@@ -155,7 +172,6 @@ static void exec_vmm(const struct sm_launch_config *c, char **argv, struct fds *
 		r = enter_netns(c, f, &failure.step);
 	if (r == 0) {
 		adjust_limits(c);
-		reset_signals();
 		failure.step = STEP_FDS;
 		r = chdir("/") < 0 ? -errno : arrange_fds(f);
 	}
@@ -307,7 +323,7 @@ int sm_launch_start(const struct sm_launch_config *c, const struct sm_store *s,
 	if (r == 0 && build_args(c, s, state->arena, argv) < 0)
 		r = sm_err_sys(err, -ENOMEM, "start sm-vmm");
 	if (r == 0) {
-		l->proc.pid = fork();
+		l->proc.pid = fork_namespace();
 		if (l->proc.pid == 0)
 			exec_vmm(c, argv, &f);
 		r = l->proc.pid < 0 ? sm_err_sys(err, errno, "start sm-vmm: fork") :

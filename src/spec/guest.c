@@ -45,8 +45,7 @@ struct build {
 
 /* ---- root and exports ------------------------------------------------------------------------ */
 
-static int add_export(struct build *b, const char *name, const char *path, bool readonly,
-		      bool is_file)
+static int add_export(struct build *b, struct sm_guest_export e)
 {
 	struct sm_guest_container *c = b->c;
 
@@ -54,9 +53,9 @@ static int add_export(struct build *b, const char *name, const char *path, bool 
 		return sm_err_set(b->err, -E2BIG,
 				  "config.json: mounts: more than %d host directories",
 				  EXPORTS_MAX);
-	if (!name)
+	if (!e.name)
 		return -ENOMEM;
-	c->exports[c->nexports++] = (struct sm_guest_export){ name, path, readonly, is_file };
+	c->exports[c->nexports++] = e;
 	return 0;
 }
 
@@ -131,8 +130,12 @@ static int put_root(struct build *b)
 	b->msg->root_export = (char *)"rootfs";
 	b->msg->root_readonly = root->readonly;
 	b->msg->root_propagation = b->config->rootfs_propagation.v;
-	return add_export(b, "rootfs", path, root->readonly && root_complete(b->config, path),
-			  false);
+	return add_export(b, (struct sm_guest_export){
+				     .name = "rootfs",
+				     .path = path,
+				     .readonly = root->readonly && root_complete(b->config, path),
+				     .recursive = true,
+			     });
 }
 
 /* ---- mounts ---------------------------------------------------------------------------------- */
@@ -147,19 +150,25 @@ static int export_source(struct build *b, const struct sm_mount *m, const struct
 			 char **name)
 {
 	struct sm_guest_export *e = b->c->exports + 1;
+	bool recursive = m->options.flags & MS_REC;
 	size_t n = b->c->nexports - 1;
-	int rc;
 
 	for (size_t i = 0; i < n; i++) {
 		if (strcmp(e[i].path, source->path))
 			continue;
+		e[i].recursive |= recursive;
 		e[i].readonly = e[i].readonly && readonly(&m->options);
 		*name = (char *)e[i].name;
 		return 0;
 	}
 	*name = sm_arena_strf(b->arena, "m%zu", n);
-	rc = add_export(b, *name, source->path, readonly(&m->options), source->is_file);
-	return rc;
+	return add_export(b, (struct sm_guest_export){
+				     .name = *name,
+				     .path = source->path,
+				     .readonly = readonly(&m->options),
+				     .is_file = source->is_file,
+				     .recursive = recursive,
+			     });
 }
 
 static int put_bind(struct build *b, size_t i, Supermachine__Agent__V1__Mount *out)

@@ -27,6 +27,7 @@ struct sm_guest_export {
 	const char *path; /* on the host, absolute; symlinks are to be followed when it is opened */
 	bool readonly;
 	bool is_file;		/* not a directory */
+	bool recursive;		/* with what is mounted below it: one of its mounts is */
 };
 
 struct sm_guest_container {

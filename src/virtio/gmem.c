@@ -4,7 +4,6 @@
 #include "virtio/gmem.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -46,10 +45,11 @@ int sm_gmem_add(struct sm_gmem *gm, gpa_t gpa, uint64_t size, void *host)
 	return insert(gm, &(struct sm_gmem_region){ .gpa = gpa, .size = size, .host = host });
 }
 
+/* #syscalls:loop fstat newfstatat mmap(2&PROT_EXEC=0) munmap */
 int sm_gmem_map(struct sm_gmem *gm, gpa_t gpa, uint64_t size, int fd, uint64_t offset)
 {
 	uint64_t slack = offset & ((uint64_t)sysconf(_SC_PAGESIZE) - 1);
-	struct sm_gmem_region r = { .gpa = gpa, .size = size };
+	struct sm_gmem_region r = { .gpa = gpa, .size = size, .shared = true };
 	struct stat st;
 	uint64_t end;
 	int err;
@@ -120,4 +120,46 @@ int sm_gmem_iov(const struct sm_gmem *gm, gpa_t gpa, uint64_t len, struct iovec 
 			return -EFAULT;
 	}
 	return n;
+}
+
+/* The region that holds all of [ptr, ptr + len), NULL if none. */
+static const struct sm_gmem_region *find_ptr(const struct sm_gmem *gm, const void *ptr, size_t len)
+{
+	for (size_t i = 0; i < gm->n; i++) {
+		const struct sm_gmem_region *r = &gm->region[i];
+		uint64_t off = (uintptr_t)ptr - (uintptr_t)r->host;
+
+		if (off < r->size && len <= r->size - off)
+			return r;
+	}
+	return NULL;
+}
+
+int sm_gmem_discard_ptr(const struct sm_gmem *gm, void *ptr, size_t len)
+{
+	const struct sm_gmem_region *r = find_ptr(gm, ptr, len);
+	size_t mask = (size_t)sysconf(_SC_PAGESIZE) - 1;
+	size_t skip = -(uintptr_t)ptr & mask; /* to the first whole page */
+
+	if (!r || !len)
+		return -EFAULT;
+	if (len < skip || !((len - skip) & ~mask))
+		return 0;
+	/* #syscalls:loop madvise */
+	/* Letting go of a shared page would leave it in its file: punch a hole there. */
+	if (madvise((uint8_t *)ptr + skip, (len - skip) & ~mask,
+		    r->shared ? MADV_REMOVE : MADV_DONTNEED) < 0)
+		return -errno;
+	return 0;
+}
+
+int sm_gmem_discard(const struct sm_gmem *gm, gpa_t gpa, uint64_t len)
+{
+	struct iovec iov[SM_GMEM_REGIONS_MAX];
+	int n = sm_gmem_iov(gm, gpa, len, iov, SM_GMEM_REGIONS_MAX);
+	int r = n < 0 ? n : 0;
+
+	for (int i = 0; i < n && r == 0; i++)
+		r = sm_gmem_discard_ptr(gm, iov[i].iov_base, iov[i].iov_len);
+	return r;
 }

@@ -2,6 +2,7 @@
 #ifndef SM_VIRTIO_GMEM_H
 #define SM_VIRTIO_GMEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -23,6 +24,7 @@ struct sm_gmem_region {
 	uint8_t *host;		/* start of the region in this process */
 	void *map;		/* what munmap() takes; NULL if the memory is somebody else's */
 	size_t map_size;
+	bool shared;		/* a shared mapping: its pages live in a file */
 };
 
 struct sm_gmem {
@@ -30,7 +32,8 @@ struct sm_gmem {
 	struct sm_gmem_region region[SM_GMEM_REGIONS_MAX]; /* by rising gpa, never overlapping */
 };
 
-/* Adds memory that the caller owns and keeps. 0, -EINVAL (empty, wraps, overlaps), -ENOSPC. */
+/* Adds memory that the caller owns and keeps; to be discarded it must be private and anonymous.
+ * 0, -EINVAL (empty, wraps, overlaps), -ENOSPC. */
 int sm_gmem_add(struct sm_gmem *gm, gpa_t gpa, uint64_t size, void *host);
 
 /* Maps size bytes of fd at offset (shared, read-write) and adds them. The fd stays the caller's.
@@ -46,5 +49,13 @@ void *sm_gmem_ptr(const struct sm_gmem *gm, gpa_t gpa, uint64_t len);
 
 /* The same bytes as iovecs, one for each region they cross: the count (<= max), or -EFAULT. */
 int sm_gmem_iov(const struct sm_gmem *gm, gpa_t gpa, uint64_t len, struct iovec *iov, int max);
+
+/* Gives the host back the whole pages within [gpa, gpa + len): they read as zeros afterwards, and
+ * what lies on pages that the range covers in part stays. Safe beside a running guest and running
+ * queues. 0, -EFAULT (not all of it is guest memory: nothing was done), or what madvise(2) says. */
+int sm_gmem_discard(const struct sm_gmem *gm, gpa_t gpa, uint64_t len);
+
+/* The same for bytes that sm_gmem_ptr(), sm_gmem_iov() or a chain gave. */
+int sm_gmem_discard_ptr(const struct sm_gmem *gm, void *ptr, size_t len);
 
 #endif

@@ -248,6 +248,7 @@ static bool wants_signal(const struct sm_vq *vq)
 				vq->signalled_used);
 }
 
+/* #syscalls:all write */
 void sm_vq_notify(struct sm_vq *vq)
 {
 	if (!vq->started || (vq->signalled_valid && vq->signalled_used == vq->next_used))

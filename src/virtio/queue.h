@@ -30,6 +30,11 @@
 #define SM_VIRTIO_F_EVENT_IDX 29
 #define SM_VIRTIO_F_VERSION_1 32
 
+/* What is implemented here: every transport offers it. */
+#define SM_VQ_FEATURES                                                                    \
+	(1ull << SM_VIRTIO_F_INDIRECT_DESC | 1ull << SM_VIRTIO_F_EVENT_IDX | \
+	 1ull << SM_VIRTIO_F_VERSION_1)
+
 struct sm_vq {
 	const struct sm_gmem *mem;
 	uint16_t size;		/* power of two, <= SM_VQ_SIZE_MAX */

@@ -173,9 +173,7 @@ static void answer_u64(struct msg *m, uint64_t v)
 
 static uint64_t offered_features(const struct sm_vhost_user *vu)
 {
-	return vu->dev->ops->features | 1ull << SM_VIRTIO_F_INDIRECT_DESC |
-	       1ull << SM_VIRTIO_F_EVENT_IDX | 1ull << SM_VIRTIO_F_VERSION_1 |
-	       1ull << SM_VHU_F_PROTOCOL_FEATURES;
+	return sm_vdev_features(vu->dev) | 1ull << SM_VHU_F_PROTOCOL_FEATURES;
 }
 
 /* The front end for virtio-fs makes the configuration space itself (the tag is an argument of its
@@ -207,13 +205,10 @@ static int set_features(struct sm_vhost_user *vu, struct msg *m)
 		return f == vu->features ? 0 : -EBUSY;
 	vu->features = f;
 	for (uint32_t i = 0; i < vu->dev->ops->nqueues; i++) {
-		vu->dev->vq[i].event_idx = f >> SM_VIRTIO_F_EVENT_IDX & 1;
-		vu->dev->vq[i].indirect = f >> SM_VIRTIO_F_INDIRECT_DESC & 1;
 		if (!(f >> SM_VHU_F_PROTOCOL_FEATURES & 1))
 			vu->ring[i].enabled = true;
 	}
-	if (vu->dev->ops->negotiated)
-		vu->dev->ops->negotiated(vu->dev, f & ~(1ull << SM_VHU_F_PROTOCOL_FEATURES));
+	sm_vdev_negotiated(vu->dev, f & ~(1ull << SM_VHU_F_PROTOCOL_FEATURES));
 	return 0;
 }
 
@@ -383,7 +378,7 @@ static int set_vring_kick(struct sm_vhost_user *vu, struct msg *m)
 }
 
 /* A front end masks and unmasks the interrupt of a running ring by changing this descriptor, so the
- * number stays the same under the device's feet. */
+ * number stays the same under the device's feet. #syscalls:loop dup3 */
 static int set_vring_call(struct sm_vhost_user *vu, struct msg *m)
 {
 	struct sm_vq *vq;

@@ -32,6 +32,7 @@
 
 /* ---- taking descriptors ---- */
 
+/* #syscalls:loop openat fcntl */
 static int reopen(int fd, int mode)
 {
 	char path[32];
@@ -45,7 +46,8 @@ static int reopen(int fd, int mode)
 	return flags >= 0 && (flags & O_NONBLOCK) ? fd : -EINVAL;
 }
 
-/* The descriptor to use for fd, which may be fd itself; *socket is set. */
+/* The descriptor to use for fd, which may be fd itself; *socket is set.
+ * #syscalls:loop fstat newfstatat ioctl(1=TIOCGPTN) ioctl(1=TCGETS) */
 static int prepare(int fd, int mode, bool *socket)
 {
 	unsigned int pty;
@@ -113,7 +115,7 @@ static void close_end(struct sm_stream *s, struct sm_end *e)
 	sm_close(&e->fd);
 }
 
-/* One way of a shared descriptor: the other half goes on if it still can. */
+/* One way of a shared descriptor: the other half goes on if it still can. #syscalls:loop shutdown */
 static void end_half(struct sm_stream *s, struct sm_end *e, const struct sm_end *other, int how)
 {
 	if (other->fd < 0) {
@@ -186,6 +188,7 @@ void sm_stream_finish(struct sm_stream *s)
 
 /* ---- source ---- */
 
+/* #syscalls:loop recvmsg readv */
 ssize_t sm_stream_read(struct sm_stream *s, const struct iovec *iov, int n)
 {
 	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n };
@@ -221,6 +224,7 @@ static void advance(struct iovec **iov, int *n, size_t bytes)
 	}
 }
 
+/* #syscalls:loop sendmsg writev */
 static ssize_t write_once(struct sm_stream *s, struct iovec *iov, int n)
 {
 	struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)n };

@@ -144,6 +144,7 @@ int sm_vsock_listen(struct sm_vsock *vs, uint32_t port, sm_vsock_accept_fn *fn, 
 	return 0;
 }
 
+/* #syscalls:loop socketpair(0=AF_UNIX) close */
 static struct sm_stream *accept_on(struct sm_vsock *vs, const struct sm_vsock_listener *l)
 {
 	struct sm_stream *s;

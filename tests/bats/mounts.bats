@@ -41,6 +41,24 @@ mount_entry() { config '.mounts += [$m]' --argjson m "$1"; }
 	[ "$output" = $'there\nother device' ]
 }
 
+@test "a bind that is not recursive does not; later mounts of the host are not seen" {
+	mkdir -p "$BUNDLE/tree/below" "$BUNDLE/tree/later"
+	mount -t tmpfs none "$BUNDLE/tree/below"
+	touch "$BUNDLE/tree/below/hidden"
+	config '.mounts += [
+		{destination: "/tree", type: "bind", source: "tree", options: ["bind"]},
+		{destination: "/rootfs", type: "bind", source: "rootfs", options: ["rbind", "rslave"]}]'
+	args sleep 1000
+	sm run -d -b "$BUNDLE" "$ID" < /dev/null
+	umount "$BUNDLE/tree/below"
+	mount -t tmpfs none "$BUNDLE/rootfs/mnt"
+	touch "$BUNDLE/rootfs/mnt/hidden"
+	run sm exec "$ID" ls /tree/below /rootfs/mnt < /dev/null
+	umount "$BUNDLE/rootfs/mnt"
+	[ "$status" -eq 0 ]
+	[[ $output != *hidden* ]]
+}
+
 @test "tmpfs with size and mode, nosuid nodev noexec" {
 	mount_entry '{"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "noexec", "size=1m", "mode=1711"]}'
 	args sh -c 'stat -c %a /t; grep " /t " /proc/mounts; cp /bin/busybox /t 2>&1 | head -n 1; echo x > /t/s; chmod 755 /t/s; /t/s'

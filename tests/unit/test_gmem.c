@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -114,6 +115,72 @@ static void test_map(void **state)
 	sm_gmem_clear(&gm);
 }
 
+static void test_discard_private(void **state)
+{
+	uint8_t *p = mmap(NULL, 0x4000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct sm_gmem gm = { .n = 0 };
+
+	memset(p, 1, 0x4000);
+	sm_gmem_add(&gm, 0x10000, 0x2000, p);
+	sm_gmem_add(&gm, 0x12000, 0x2000, p + 0x2000);
+	assert_int_equal(sm_gmem_discard(&gm, 0x10fff, 0x1001), 0); /* the second page alone */
+	assert_int_equal(p[0xfff], 1);
+	assert_int_equal(p[0x1000], 0);
+	assert_int_equal(p[0x2000], 1);
+	assert_int_equal(sm_gmem_discard(&gm, 0x12001, 0x1ffe), 0); /* no whole page */
+	assert_int_equal(p[0x2fff], 1);
+	assert_int_equal(sm_gmem_discard(&gm, 0x12001, 1), 0);
+	assert_int_equal(sm_gmem_discard(&gm, 0x11000, 0x3001), -EFAULT);
+	assert_int_equal(sm_gmem_discard(&gm, 0xffff, 0x1001), -EFAULT);
+	assert_int_equal(sm_gmem_discard(&gm, 0x10000, 0), -EFAULT);
+	assert_int_equal(sm_gmem_discard(&gm, 0x10000, UINT64_MAX), -EFAULT);
+	assert_int_equal(p[0], 1);
+	assert_int_equal(sm_gmem_discard(&gm, 0x10000, 0x4000), 0); /* both regions */
+	assert_int_equal(p[0] | p[0x3fff], 0);
+	munmap(p, 0x4000);
+}
+
+static void test_discard_ptr(void **state)
+{
+	uint8_t *p = mmap(NULL, 0x3000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct sm_gmem gm = { .n = 0 };
+
+	memset(p, 1, 0x3000);
+	sm_gmem_add(&gm, 0, 0x2000, p);
+	assert_int_equal(sm_gmem_discard_ptr(&gm, p + 0x1000, 0x1000), 0);
+	assert_int_equal(p[0x1000], 0);
+	assert_int_equal(sm_gmem_discard_ptr(&gm, p + 0x1000, 0x2000), -EFAULT);
+	assert_int_equal(sm_gmem_discard_ptr(&gm, p + 0x2000, 0x1000), -EFAULT);
+	assert_int_equal(sm_gmem_discard_ptr(&gm, p - 1, 2), -EFAULT);
+	assert_int_equal(sm_gmem_discard_ptr(&gm, p, 0), -EFAULT);
+	assert_int_equal(sm_gmem_discard_ptr(&gm, p, SIZE_MAX), -EFAULT);
+	assert_int_equal(p[0], 1);
+	assert_int_equal(p[0x2000], 1);
+	munmap(p, 0x3000);
+}
+
+static void test_discard_shared(void **state)
+{
+	int fd = memfd_create("guest", MFD_CLOEXEC);
+	struct sm_gmem gm = { .n = 0 };
+	struct stat st;
+	uint8_t *p;
+
+	assert_int_equal(ftruncate(fd, 0x4000), 0);
+	assert_int_equal(sm_gmem_map(&gm, 0, 0x3f00, fd, 0x100), 0);
+	p = sm_gmem_ptr(&gm, 0, 0x3f00);
+	memset(p, 1, 0x3f00);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_blocks, 4 * 8);
+	assert_int_equal(sm_gmem_discard(&gm, 0, 0x3f00), 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_blocks, 8); /* but for the page that the region begins within */
+	assert_int_equal(p[0xeff], 1);
+	assert_int_equal(p[0xf00], 0);
+	sm_gmem_clear(&gm);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -123,6 +190,9 @@ int main(void)
 		cmocka_unit_test(test_iov_crosses_regions),
 		cmocka_unit_test(test_iov_does_not_wrap),
 		cmocka_unit_test(test_map),
+		cmocka_unit_test(test_discard_private),
+		cmocka_unit_test(test_discard_ptr),
+		cmocka_unit_test(test_discard_shared),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -208,6 +208,9 @@ static void test_mounts(void **state)
 	assert_string_equal(b->c->exports[1].name, "m0");
 	assert_string_equal(b->c->exports[1].path, vol);
 	assert_false(b->c->exports[1].readonly);	/* one of its mounts may write */
+	assert_true(b->c->exports[1].recursive);	/* … and one wants what is mounted below */
+	assert_true(b->c->exports[0].recursive);
+	assert_false(b->c->exports[2].recursive);
 	assert_string_equal(b->c->exports[2].path, hosts);
 	assert_true(b->c->exports[2].readonly);
 	assert_true(b->c->exports[2].is_file);

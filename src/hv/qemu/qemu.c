@@ -9,6 +9,9 @@
  *	sm-vmm ──fork──► QEMU          PR_SET_PDEATHSIG: it never outlives us
  *	   ▲  ▲───pidfd────┘           its end is ours: ended()
  *	   └──socketpair per device, one for the console
+ *
+ * QEMU opens its files after we have let go of it, so its jail is less than ours (sm_jail_program());
+ * it changes its root to an empty directory itself, before the guest runs.
  */
 
 #include <errno.h>
@@ -28,6 +31,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "hv/hv.h"
+#include "hv/jail.h"
 #include "hv/tsc.h"
 #include "virtio/vhost_user.h"
 
@@ -48,6 +52,7 @@ struct sm_hv {
 	struct slot slots[DEVICES_MAX];
 	size_t nslots;
 	struct sm_tsc tsc;
+	int root;			/* for QEMU; -1: it keeps ours */
 	pid_t pid;			/* 0 until boot, again 0 once reaped */
 	int pidfd;
 	struct sm_io *pid_io;
@@ -151,6 +156,14 @@ static void boot_args(struct args *a, const struct sm_hv_config *c, unsigned lon
 	    c->cmdline && *c->cmdline ? " " : "", c->cmdline ? c->cmdline : "");
 }
 
+static void jail_args(struct args *a, const struct sm_hv *hv)
+{
+	if (hv->root < 0)
+		return;
+	arg(a, "-chroot");
+	arg(a, "/proc/self/fd/%d", hv->root);
+}
+
 static void device_args(struct args *a, const struct sm_hv *hv)
 {
 	for (size_t i = 0; i < hv->nslots; i++) {
@@ -176,12 +189,14 @@ static void become_qemu(struct sm_hv *hv, pid_t parent, char **argv)
 	if (getppid() != parent)
 		_exit(127);
 	setpgid(0, 0);	/* the terminal's signals are not for it */
-	null = open("/dev/null", O_RDWR);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
 		_exit(127);
 	for (size_t i = 0; i < hv->nslots; i++)
 		fcntl(hv->slots[i].qemu_fd, F_SETFD, 0);
 	fcntl(hv->config.console_fd, F_SETFD, 0);
+	fcntl(hv->root, F_SETFD, 0);
+	sm_jail_program(hv->root >= 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execvp(argv[0], argv);
@@ -189,6 +204,30 @@ static void become_qemu(struct sm_hv *hv, pid_t parent, char **argv)
 	_exit(127);
 }
 
+/* #syscalls:loop pidfd_send_signal */
+static int signal_qemu(struct sm_hv *hv, int signo)
+{
+	if (!hv->pid)
+		return -ESRCH;
+	return syscall(SYS_pidfd_send_signal, hv->pidfd, signo, NULL, 0) < 0 ? -errno : 0;
+}
+
+static int qemu_pause(struct sm_hv *hv)
+{
+	return signal_qemu(hv, SIGSTOP);
+}
+
+static int qemu_resume(struct sm_hv *hv)
+{
+	return signal_qemu(hv, SIGCONT);
+}
+
+static void qemu_stop(struct sm_hv *hv)
+{
+	signal_qemu(hv, SIGKILL);
+}
+
+/* #syscalls:loop wait4 */
 static void on_exit_of_qemu(void *p, uint32_t events)
 {
 	struct sm_hv *hv = p;
@@ -219,8 +258,7 @@ static void on_front_end_gone(void *p, int err)
 	if (!err)
 		return;
 	sm_error("vhost-user: %s: stopping the machine", strerror(-err));
-	if (hv->pid)
-		kill(hv->pid, SIGKILL);
+	qemu_stop(hv);
 }
 
 static int qemu_create(struct sm_loop *loop, const struct sm_hv_config *config,
@@ -235,6 +273,9 @@ static int qemu_create(struct sm_loop *loop, const struct sm_hv_config *config,
 	hv->ended = ended;
 	hv->arg = arg_;
 	hv->pidfd = -1;
+	hv->root = sm_jail_make_empty_dir();
+	if (hv->root < 0)
+		sm_info("qemu: no root of its own: %s", strerror(-hv->root));
 	sm_tsc_begin(&hv->tsc);
 	*out = hv;
 	return 0;
@@ -267,6 +308,7 @@ static void close_qemu_ends(struct sm_hv *hv)
 	for (size_t i = 0; i < hv->nslots; i++)
 		sm_close(&hv->slots[i].qemu_fd);
 	sm_close(&hv->config.console_fd);
+	sm_close(&hv->root);
 }
 
 static int qemu_load(struct sm_hv *hv, struct sm_err *err)
@@ -278,6 +320,7 @@ static int qemu_load(struct sm_hv *hv, struct sm_err *err)
 
 	tsc_khz = sm_tsc_khz(&hv->tsc);
 	machine_args(&a, &hv->config, tsc_khz);
+	jail_args(&a, hv);
 	device_args(&a, hv);
 	boot_args(&a, &hv->config, tsc_khz);
 	if (a.err) {
@@ -296,7 +339,11 @@ static int qemu_load(struct sm_hv *hv, struct sm_err *err)
 		return sm_err_sys(err, r, "qemu: fork");
 	}
 	hv->pidfd = (int)syscall(SYS_pidfd_open, hv->pid, 0);
-	return hv->pidfd < 0 ? sm_err_sys(err, -errno, "qemu: pidfd_open") : 0;
+	if (hv->pidfd >= 0)
+		return 0;
+	r = sm_err_sys(err, -errno, "qemu: pidfd_open");
+	kill(hv->pid, SIGKILL);
+	return r;
 }
 
 /* The guest runs since load(): QEMU needs files to start. */
@@ -307,18 +354,12 @@ static int qemu_boot(struct sm_hv *hv, struct sm_err *err)
 	return r < 0 ? sm_err_sys(err, r, "qemu: watch") : 0;
 }
 
-static void qemu_stop(struct sm_hv *hv)
-{
-	if (hv->pid)
-		kill(hv->pid, SIGKILL);
-}
-
 static void qemu_free(struct sm_hv *hv)
 {
 	if (!hv)
 		return;
 	if (hv->pid) {
-		kill(hv->pid, SIGKILL);
+		qemu_stop(hv);
 		while (waitpid(hv->pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}
@@ -336,6 +377,8 @@ const struct sm_hv_ops sm_hv_qemu = {
 	.add_device = qemu_add_device,
 	.load = qemu_load,
 	.boot = qemu_boot,
+	.pause = qemu_pause,
+	.resume = qemu_resume,
 	.stop = qemu_stop,
 	.free = qemu_free,
 };

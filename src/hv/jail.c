@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The stages are rows of a table, in order; an error names the one that failed. Each makes the next
+ * ones harder to undo:
+ *
+ *	record		SIGSYS says what was forbidden, and ends the process
+ *	namespaces	mounts, IPC, host name, cgroups of our own; the pid namespace was made by who
+ *			started us, the network namespace is the container's
+ *	root		an empty, read-only tmpfs; the host's file systems are gone
+ *			└─ proc, of our own processes: the file behind an O_PATH descriptor is opened,
+ *			   and a pipe opened anew, by the name /proc/self/fd/N
+ *	limits		no core dump, nothing to be read by ptrace
+ *	privileges	no new ones ever, and of the old ones what the fs threads need
+ *
+ * What glibc does by itself in any thread, most of it for malloc:
+ * #syscalls:all futex brk mmap(2&PROT_EXEC=0) munmap exit_group
+ * and in the loop alone, where buffers grow:
+ * #syscalls:loop mremap
+ */
+#include "config.h"
+
+#include "hv/jail.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/mount.h>
+#include <linux/seccomp.h>
+#include <linux/securebits.h>
+#include <malloc.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "base/clean.h"
+#include "base/log.h"
+#include "hv/filters.h"
+
+#define ROOT_FLAGS (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+#define ROOT_ATTRS (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
+
+enum stage { RECORD, NAMESPACES, ROOT, LIMITS, PRIVILEGES, STAGE_NUM };
+
+struct jail {
+	const struct sm_jail_config *config;
+	bool own_mounts;  /* the mount namespace is ours */
+	const char *what; /* the call that failed */
+};
+
+static const struct {
+	const char *name;
+	const struct sock_filter *code;
+	unsigned short len;
+	const char *const *names;
+} kinds[] = {
+	[SM_JAIL_LOOP] = { "loop", filter_loop, SM_ARRAY_SIZE(filter_loop), names_loop },
+	[SM_JAIL_VCPU] = { "vcpu", filter_vcpu, SM_ARRAY_SIZE(filter_vcpu), names_vcpu },
+	[SM_JAIL_FS] = { "fs", filter_fs, SM_ARRAY_SIZE(filter_fs), names_fs },
+};
+static_assert(SM_ARRAY_SIZE(kinds) == SM_JAIL_THREAD_NUM, "a filter for each kind");
+
+/* What the fs threads keep. Without CAP_DAC_READ_SEARCH, which would open any file of a file system
+ * by its handle, and CAP_SYS_ADMIN, which trusted.* attributes would need. */
+static const cap_value_t fs_caps[] = {
+	CAP_CHOWN,        /* chown by the guest's root */
+	CAP_DAC_OVERRIDE, /* the guest's kernel has checked permissions */
+	CAP_FOWNER,       /* … and ownership: chmod, utimes, sticky directories, O_NOATIME */
+	CAP_FSETID,       /* set-id bits that survive a chmod, a write by root */
+	CAP_SETUID,       /* new files belong to who made them: setfsuid() … */
+	CAP_SETGID,       /* … and setfsgid() */
+	CAP_MKNOD,        /* device nodes in images; the mount does not let us open them */
+	CAP_SETFCAP,      /* capabilities of files */
+};
+
+/* ---- the record ----------------------------------------------------------------------------- */
+
+/* For the handler of a signal, which has no other way to know: set before there are threads … */
+static char record_id[256];
+/* … and by each thread for itself. */
+static __thread const char *record_kind = "main";
+
+static char *put(char *at, const char *end, const char *text)
+{
+	while (*text && at < end)
+		*at++ = *text++;
+	return at;
+}
+
+static char *put_number(char *at, const char *end, unsigned int v)
+{
+	char digits[12], *p = digits + sizeof(digits) - 1;
+
+	*p = '\0';
+	do
+		*--p = (char)('0' + v % 10);
+	while ((v /= 10) > 0);
+	return put(at, end, p);
+}
+
+/* Async-signal-safe: a line of the log's shape but for the time. */
+static void on_forbidden(int signo, siginfo_t *info, void *context)
+{
+	unsigned int nr = (unsigned int)info->si_syscall;
+	const char *name = nr < SM_ARRAY_SIZE(syscall_names) ? syscall_names[nr] : NULL;
+	char line[512], *p = line;
+	const char *end = line + sizeof(line) - 1;
+
+	p = put(p, end, "level=error msg=\"sm-vmm: ");
+	p = put(p, end, record_id);
+	p = put(p, end, ": ");
+	p = put(p, end, record_kind);
+	p = put(p, end, " thread: forbidden system call ");
+	p = put_number(p, end, nr);
+	p = put(p, end, " (");
+	p = put(p, end, name ? name : "?");
+	p = put(p, end, "): ending the VM\"");
+	*p++ = '\n';
+	if (write(STDERR_FILENO, line, (size_t)(p - line)) < 0)
+		syscall(SYS_exit_group, 128 + signo); /* the same end, unrecorded */
+	syscall(SYS_exit_group, 128 + signo);
+}
+
+static int set_record(struct jail *j)
+{
+	struct sigaction sa = { .sa_sigaction = on_forbidden, .sa_flags = SA_SIGINFO };
+
+	snprintf(record_id, sizeof(record_id), "%s", j->config->id);
+	/* Lines of the log have a time, and the first one reads the time zone's file. */
+	tzset();
+	/* One arena: further ones would need mprotect(), and the threads that allocate are few. */
+	mallopt(M_ARENA_MAX, 1);
+	j->what = "sigaction";
+	return sigaction(SIGSYS, &sa, NULL) < 0 ? -errno : 0;
+}
+
+/* ---- namespaces ----------------------------------------------------------------------------- */
+
+static int make_namespaces(struct jail *j)
+{
+	static const struct {
+		int flag;
+		const char *name;
+	} all[] = {
+		{ CLONE_NEWNS, "mount" },
+		{ CLONE_NEWIPC, "ipc" },
+		{ CLONE_NEWUTS, "uts" },
+		{ CLONE_NEWCGROUP, "cgroup" },
+	};
+
+	for (size_t i = 0; i < SM_ARRAY_SIZE(all); i++) {
+		if (unshare(all[i].flag) == 0)
+			j->own_mounts |= all[i].flag == CLONE_NEWNS;
+		else
+			sm_info("jail: %s namespace: %s: staying in the caller's", all[i].name,
+				strerror(errno));
+	}
+	if (getpid() != 1)
+		sm_info("jail: sm-vmm was started in its caller's pid namespace");
+	return 0;
+}
+
+/* ---- root ----------------------------------------------------------------------------------- */
+
+struct fs_param {
+	const char *key, *value;
+};
+
+/* A fresh file system, mounted nowhere yet: a descriptor. */
+static int make_fs(struct jail *j, const char *type, const struct fs_param *params, size_t n,
+		   unsigned int attrs)
+{
+	sm_auto_close int fs = (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC);
+	int mnt;
+
+	j->what = type;
+	if (fs < 0)
+		return -errno;
+	for (size_t i = 0; i < n; i++)
+		if (syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, params[i].key, params[i].value,
+			    0) < 0)
+			return -errno;
+	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -errno;
+	mnt = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, attrs);
+	return mnt < 0 ? -errno : mnt;
+}
+
+static int attach(struct jail *j, int mnt, int dirfd, const char *path)
+{
+	j->what = "move_mount";
+	return syscall(SYS_move_mount, mnt, "", dirfd, path, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno
+											  : 0;
+}
+
+/* Should we be outside of a pid namespace of our own, then at least nothing of those processes can
+ * be looked into that we could not trace. */
+static int put_proc(struct jail *j, int root)
+{
+	static const struct fs_param params[] = { { "subset", "pid" },
+						  { "hidepid", "ptraceable" } };
+	sm_auto_close int proc =
+		make_fs(j, "proc", params, SM_ARRAY_SIZE(params), ROOT_ATTRS | MOUNT_ATTR_RDONLY);
+
+	return proc < 0 ? proc : attach(j, proc, root, "proc");
+}
+
+/* The tmpfs lies over the old root and changes places with it. A root that cannot be pivoted from,
+ * that of an initramfs, stays below, where no name leads. */
+static int enter_root(struct jail *j, int root)
+{
+	if (fchdir(root) < 0)
+		return -errno;
+	j->what = "pivot_root";
+	if (syscall(SYS_pivot_root, ".", ".") == 0) {
+		j->what = "unmount the old root";
+		if (umount2(".", MNT_DETACH) < 0)
+			return -errno;
+	} else if (errno != EINVAL || chroot(".") < 0) {
+		return -errno;
+	}
+	j->what = "chdir";
+	if (chdir("/") < 0)
+		return -errno;
+	j->what = "remount read-only";
+	return mount(NULL, "/", NULL, MS_REMOUNT | ROOT_FLAGS, NULL) < 0 ? -errno : 0;
+}
+
+static int change_root(struct jail *j)
+{
+	static const struct fs_param params[] = { { "size", "4096" },
+						  { "nr_inodes", "4" },
+						  { "mode", "0555" } };
+	sm_auto_close int root = -1;
+	int r;
+
+	if (!j->own_mounts)
+		return 0;
+	j->what = "make mounts private";
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return -errno;
+	root = make_fs(j, "tmpfs", params, SM_ARRAY_SIZE(params), ROOT_ATTRS);
+	if (root < 0)
+		return root;
+	r = attach(j, root, AT_FDCWD, "/");
+	if (r == 0 && mkdirat(root, "proc", 0555) < 0)
+		r = -errno;
+	if (r == 0)
+		r = put_proc(j, root);
+	return r < 0 ? r : enter_root(j, root);
+}
+
+/* ---- limits --------------------------------------------------------------------------------- */
+
+static int set_limits(struct jail *j)
+{
+	const struct rlimit none = { 0, 0 };
+
+	j->what = "RLIMIT_MEMLOCK";
+	if (setrlimit(RLIMIT_MEMLOCK, &none) < 0)
+		return -errno;
+	if (j->config->core_dumps)
+		return 0;
+	j->what = "RLIMIT_CORE";
+	if (setrlimit(RLIMIT_CORE, &none) < 0)
+		return -errno;
+	j->what = "PR_SET_DUMPABLE";
+	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+/* ---- privileges ----------------------------------------------------------------------------- */
+
+/* Keeps those of v that the thread has. */
+static int keep_caps(const cap_value_t *v, int n)
+{
+	cap_t have = cap_get_proc(), want = cap_init();
+	int r = have && want ? 0 : -ENOMEM;
+
+	for (int i = 0; r == 0 && i < n; i++) {
+		cap_flag_value_t set = CAP_CLEAR;
+
+		if (cap_get_flag(have, v[i], CAP_PERMITTED, &set) < 0 ||
+		    cap_set_flag(want, CAP_PERMITTED, 1, &v[i], set) < 0 ||
+		    cap_set_flag(want, CAP_EFFECTIVE, 1, &v[i], set) < 0)
+			r = -errno;
+	}
+	if (r == 0 && cap_set_proc(want) < 0)
+		r = -errno;
+	cap_free(have);
+	cap_free(want);
+	return r;
+}
+
+/* The bounding set is for programs that a process executes: there are none. Who may not empty it
+ * has nothing in it to pass on either. */
+static int empty_bounding_set(void)
+{
+	for (cap_value_t c = 0; c < cap_max_bits(); c++)
+		if (cap_drop_bound(c) < 0 && errno != EPERM)
+			return -errno;
+	return 0;
+}
+
+static int drop_privileges(struct jail *j)
+{
+	const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
+				   SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
+				   SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+	int r;
+
+	j->what = "PR_SET_NO_NEW_PRIVS";
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	j->what = "ambient capabilities";
+	if (cap_reset_ambient() < 0)
+		return -errno;
+	j->what = "bounding set";
+	r = empty_bounding_set();
+	if (r < 0)
+		return r;
+	j->what = "securebits";
+	if (prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) < 0 && errno != EPERM)
+		return -errno;
+	j->what = "capabilities";
+	return keep_caps(fs_caps, SM_ARRAY_SIZE(fs_caps));
+}
+
+/* ---- entering ------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *name;
+	int (*run)(struct jail *j);
+} stages[] = {
+	[RECORD] = { "record", set_record },
+	[NAMESPACES] = { "namespaces", make_namespaces },
+	[ROOT] = { "root", change_root },
+	[LIMITS] = { "limits", set_limits },
+	[PRIVILEGES] = { "privileges", drop_privileges },
+};
+static_assert(SM_ARRAY_SIZE(stages) == STAGE_NUM, "a row for each stage");
+
+int sm_jail_enter(const struct sm_jail_config *config, struct sm_err *err)
+{
+	struct jail j = { .config = config, .what = "" };
+
+	for (size_t i = 0; i < SM_ARRAY_SIZE(stages); i++) {
+		int r = stages[i].run(&j);
+
+		if (r < 0)
+			return sm_err_sys(err, r, "jail: %s: %s", stages[i].name, j.what);
+	}
+	return 0;
+}
+
+#ifdef SM_SANITIZE
+/* The sanitizers' own threads, mappings and reports need more than any list. */
+static int load_filter(enum sm_jail_thread kind)
+{
+	sm_info("jail: %s thread: a build with sanitizers runs without a filter", kinds[kind].name);
+	return 0;
+}
+#else
+static int load_filter(enum sm_jail_thread kind)
+{
+	const struct sock_fprog prog = { .len = kinds[kind].len,
+					 .filter = (struct sock_filter *)kinds[kind].code };
+
+	/* Without the flag, kernels before 5.16 would switch speculative stores off for the thread:
+	 * slow, and no wall inside one process. */
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+		       &prog) < 0
+		       ? -errno
+		       : 0;
+}
+#endif
+
+int sm_jail_thread(enum sm_jail_thread kind)
+{
+	const struct rlimit none = { 0, 0 };
+	int r = 0;
+
+	record_kind = kinds[kind].name;
+	if (kind != SM_JAIL_FS)
+		r = keep_caps(NULL, 0);
+	/* The threads are there. Before, the limit would count those of the user's other processes.
+	 */
+	if (r == 0 && kind == SM_JAIL_LOOP && setrlimit(RLIMIT_NPROC, &none) < 0)
+		r = -errno;
+	return r < 0 ? r : load_filter(kind);
+}
+
+/* ---- programs ------------------------------------------------------------------------------- */
+
+int sm_jail_make_empty_dir(void)
+{
+	static const struct fs_param params[] = { { "size", "4096" },
+						  { "nr_inodes", "2" },
+						  { "mode", "0555" } };
+	struct jail j = { .what = "" };
+
+	return make_fs(&j, "tmpfs", params, SM_ARRAY_SIZE(params), ROOT_ATTRS | MOUNT_ATTR_RDONLY);
+}
+
+/* CAP_SYS_CHROOT stays with the program. It would lead out by a directory below the root or outside
+ * of it, and there is none. And as our fs threads lack it, the program's /proc/PID/root is closed
+ * to them. */
+void sm_jail_program(bool changes_root)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID,
+				   .propagation = MS_PRIVATE };
+	const struct rlimit none = { 0, 0 };
+
+	if (unshare(CLONE_NEWNS) == 0)
+		syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &attr, sizeof(attr));
+	unshare(CLONE_NEWNET);
+	unshare(CLONE_NEWIPC);
+	unshare(CLONE_NEWUTS);
+	unshare(CLONE_NEWCGROUP);
+	setrlimit(RLIMIT_CORE, &none);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	for (unsigned long c = 0; c <= CAP_LAST_CAP; c++)
+		if (c != CAP_SYS_CHROOT || !changes_root)
+			prctl(PR_CAPBSET_DROP, c, 0, 0, 0);
+}
+
+/* ---- the lists ------------------------------------------------------------------------------ */
+
+void sm_jail_print(FILE *out)
+{
+	for (size_t i = 0; i < SM_ARRAY_SIZE(kinds); i++) {
+		fprintf(out, "%s\n", kinds[i].name);
+		for (const char *const *name = kinds[i].names; *name; name++)
+			fprintf(out, "  %s\n", *name);
+	}
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What the guest reaches by addresses that are not memory: the virtio-mmio windows and a few ports.
+ * Anything else reads as ones and ignores writes, as an empty bus does.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+
+#include "base/clean.h"
+#include "base/io.h"
+#include "hv/boot/layout_x86_64.h"
+#include "hv/kvm/machine.h"
+
+#define PORT_SERIAL 0x3f8u
+#define PORT_I8042 0x64u
+#define I8042_RESET 0xfeu
+
+/* Offset of QueueNotify in a window (virtio 1.2, 4.2.2). */
+#define QUEUE_NOTIFY 0x50u
+
+static gpa_t window(unsigned int slot)
+{
+	return SM_LAYOUT_MMIO + (gpa_t)slot * SM_LAYOUT_MMIO_SIZE;
+}
+
+static int wire_interrupt(struct sm_hv *hv, unsigned int slot)
+{
+	struct kvm_irqfd irq = { .fd = (uint32_t)hv->bus[slot].irq_fd,
+				 .gsi = SM_LAYOUT_IRQ_FIRST + slot };
+
+	return ioctl(hv->vm, KVM_IRQFD, &irq) < 0 ? -errno : 0;
+}
+
+static int wire_queue(struct sm_hv *hv, unsigned int slot, uint32_t queue)
+{
+	struct kvm_ioeventfd io = {
+		.datamatch = queue,
+		.addr = window(slot) + QUEUE_NOTIFY,
+		.len = 4,
+		.fd = sm_mmio_kick_fd(hv->bus[slot].mmio, queue),
+		.flags = KVM_IOEVENTFD_FLAG_DATAMATCH,
+	};
+
+	return ioctl(hv->vm, KVM_IOEVENTFD, &io) < 0 ? -errno : 0;
+}
+
+int sm_kvm_bus_add(struct sm_hv *hv, struct sm_vdev *dev, struct sm_err *err)
+{
+	struct sm_kvm_slot *s = &hv->bus[hv->nslots];
+	struct sm_mmio_config c = { .dev = dev, .mem = &hv->mem, .call = sm_kvm_call, .arg = hv };
+	int r;
+
+	if (hv->nslots == SM_KVM_DEVICES_MAX)
+		return sm_err_set(err, -ENOSPC, "kvm: no room for device %s", dev->ops->name);
+	s->irq_fd = c.irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (s->irq_fd < 0)
+		return sm_err_sys(err, errno, "kvm: device %s", dev->ops->name);
+	r = sm_mmio_new(&c, &s->mmio);
+	if (r < 0) {
+		sm_close(&s->irq_fd);
+		return sm_err_sys(err, r, "kvm: device %s", dev->ops->name);
+	}
+	s->dev = dev;
+	hv->nslots++;
+	return 0;
+}
+
+int sm_kvm_bus_wire(struct sm_hv *hv, struct sm_err *err)
+{
+	for (unsigned int i = 0; i < hv->nslots; i++) {
+		const struct sm_vdev_ops *ops = hv->bus[i].dev->ops;
+		int r = wire_interrupt(hv, i);
+
+		for (uint32_t q = 0; r == 0 && q < ops->nqueues; q++)
+			r = wire_queue(hv, i, q);
+		if (r < 0)
+			return sm_err_sys(err, r, "kvm: irqfd and ioeventfds of device %s",
+					  ops->name);
+	}
+	return 0;
+}
+
+void sm_kvm_bus_free(struct sm_hv *hv)
+{
+	for (unsigned int i = 0; i < hv->nslots; i++) {
+		sm_mmio_free(hv->bus[i].mmio);
+		sm_close(&hv->bus[i].irq_fd);
+	}
+	hv->nslots = 0;
+}
+
+void sm_kvm_bus_mmio(struct sm_hv *hv, uint64_t gpa, void *data, size_t len, bool write)
+{
+	uint64_t off = gpa - SM_LAYOUT_MMIO;
+
+	if (off < (uint64_t)hv->nslots * SM_LAYOUT_MMIO_SIZE)
+		sm_mmio_access(hv->bus[off / SM_LAYOUT_MMIO_SIZE].mmio, off % SM_LAYOUT_MMIO_SIZE,
+			       data, len, write);
+	else if (!write)
+		memset(data, 0xff, len);
+}
+
+bool sm_kvm_bus_port(struct sm_hv *hv, uint16_t port, void *data, size_t len, bool write)
+{
+	uint8_t *byte = data;
+
+	if (hv->serial && port >= PORT_SERIAL && port < PORT_SERIAL + 8 && len == 1) {
+		sm_serial_io(hv->serial, (uint16_t)(port - PORT_SERIAL), byte, write);
+		return true;
+	}
+	if (port == PORT_I8042 && write)
+		return *byte != I8042_RESET;
+	if (!write)
+		memset(data, port == PORT_I8042 ? 0 : 0xff, len);
+	return true;
+}
+
+char *sm_kvm_bus_cmdline(const struct sm_hv *hv)
+{
+	char *text = sm_strf("%s", "");
+
+	for (unsigned int i = 0; text && i < hv->nslots; i++) {
+		char *longer = sm_strf("%s virtio_mmio.device=4K@%#llx:%u", text,
+				       (unsigned long long)window(i), SM_LAYOUT_IRQ_FIRST + i);
+
+		free(text);
+		text = longer;
+	}
+	return text;
+}

@@ -1,0 +1,148 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# The walls around a running sm-vmm and its QEMU, seen from outside. From inside: tests/unit/test_jail.c.
+
+load helpers
+
+run_sleeper() {
+	args sleep 1000
+	sm run -d -b "$BUNDLE" "$ID" < /dev/null
+	VMM=$(pid_of "$ID")
+	# qemu backend only
+	QEMU=$(pgrep -P "$VMM" || :)
+}
+
+# The field NAME of task or process directory $1.
+field() { awk -v name="$2:" '$1 == name { print $2 }' "$1/status"; }
+
+@test "every thread of sm-vmm has a filter, no new privileges, no bounding set" {
+	run_sleeper
+	tasks=0
+	for task in "/proc/$VMM/task"/*; do
+		tasks=$((tasks + 1))
+		[ "$(field "$task" Seccomp)" = 2 ]
+		[ "$(field "$task" NoNewPrivs)" = 1 ]
+		[ "$(field "$task" CapBnd)" = 0000000000000000 ]
+		[ "$(field "$task" CapInh)" = 0000000000000000 ]
+		[ "$(field "$task" CapAmb)" = 0000000000000000 ]
+	done
+	# the loop, and those that serve files
+	[ "$tasks" -ge 6 ]
+}
+
+@test "capabilities: none in the loop; chown, permissions, ids, mknod where files are served" {
+	run_sleeper
+	[ "$(field "/proc/$VMM/task/$VMM" CapEff)" = 0000000000000000 ]
+	[ "$(field "/proc/$VMM/task/$VMM" CapPrm)" = 0000000000000000 ]
+	serving=0
+	for task in "/proc/$VMM/task"/*; do
+		case $(field "$task" CapPrm) in
+		0000000000000000) ;;
+		# chown dac_override fowner fsetid setgid setuid mknod setfcap
+		00000000880000db) serving=$((serving + 1)) ;;
+		*)
+			field "$task" CapPrm
+			return 1
+			;;
+		esac
+	done
+	[ "$serving" -eq 5 ]
+}
+
+@test "the root of sm-vmm is empty but for its own processes, and read-only" {
+	run_sleeper
+	[ "$(ls -A "/proc/$VMM/root/")" = proc ]
+	[ "$(readlink "/proc/$VMM/cwd")" = / ]
+	# neither the host's processes nor its settings
+	for name in "/proc/$VMM/root/proc"/*; do
+		[[ ${name##*/} =~ ^([12]|self|thread-self)$ ]]
+	done
+	[ "$(wc -l < "/proc/$VMM/mountinfo")" -eq 2 ]
+	[ "$(awk '{ print $5, $6 }' "/proc/$VMM/mountinfo" | grep -c '^/\(proc\)\? ro,nosuid,nodev,noexec')" -eq 2 ]
+	run ! touch "/proc/$VMM/root/x"
+}
+
+@test "the namespaces of sm-vmm are its own; the network is the container's" {
+	run_sleeper
+	for ns in mnt pid ipc uts cgroup net; do
+		[ "$(readlink "/proc/$VMM/ns/$ns")" != "$(readlink "/proc/self/ns/$ns")" ]
+	done
+	[ "$(awk '/^NSpid:/ { print $NF }' "/proc/$VMM/status")" = 1 ]
+}
+
+@test "sm-vmm holds no directory of the host but the exports, which end at their own root" {
+	mkdir -p "$BUNDLE/share/below"
+	config '.mounts += [{destination: "/m", type: "bind", source: "share", options: ["bind"]}]'
+	run_sleeper
+	sm exec "$ID" ls /m/below < /dev/null
+	for fd in "/proc/$VMM/fd"/*; do
+		[ -d "$fd/" ] || continue
+		case $(readlink "$fd") in
+		/proc/1/fd) ;;
+		*) [ "$(stat -L -c %d:%i "$fd/../../../..")" != "$(stat -c %d:%i /)" ] ;;
+		esac
+	done
+}
+
+@test "no core dump of sm-vmm nor QEMU, unless the settings ask for it" {
+	run_sleeper
+	for pid in "$VMM" $QEMU; do
+		grep -Eq '^Max core file size +0 +0 ' "/proc/$pid/limits"
+	done
+	sm delete --force "$ID"
+	jq '. + {coreDumps: true}' "${SUPERMACHINE_CONFIG:-/etc/supermachine/config.json}" \
+		> "$BATS_TEST_TMPDIR/settings" 2> /dev/null || echo '{"coreDumps": true}' > "$BATS_TEST_TMPDIR/settings"
+	export SUPERMACHINE_CONFIG=$BATS_TEST_TMPDIR/settings
+	ulimit -c unlimited
+	run_sleeper
+	grep -Eq '^Max core file size +unlimited' "/proc/$VMM/limits"
+}
+
+@test "QEMU: an empty root, no network, no way to more privileges" {
+	run_sleeper
+	[ -n "$QEMU" ] || skip "this backend has no QEMU"
+	[ -z "$(ls -A "/proc/$QEMU/root/")" ]
+	[ -z "$(ls -A "/proc/$QEMU/cwd/")" ]
+	[ "$(field "/proc/$QEMU" NoNewPrivs)" = 1 ]
+	[ "$(field "/proc/$QEMU" Seccomp)" = 2 ]
+	# sys_chroot
+	[ "$(field "/proc/$QEMU" CapPrm)" = 0000000000040000 ]
+	[ "$(field "/proc/$QEMU" CapBnd)" = 0000000000040000 ]
+	for ns in mnt ipc uts cgroup net; do
+		[ "$(readlink "/proc/$QEMU/ns/$ns")" != "$(readlink "/proc/self/ns/$ns")" ]
+		[ "$(readlink "/proc/$QEMU/ns/$ns")" != "$(readlink "/proc/$VMM/ns/$ns")" ]
+	done
+	[ "$(readlink "/proc/$QEMU/ns/pid")" = "$(readlink "/proc/$VMM/ns/pid")" ]
+	nsenter -t "$QEMU" -n ip -o link > "$BATS_TEST_TMPDIR/links"
+	[ "$(grep -cv ' lo: ' "$BATS_TEST_TMPDIR/links")" -eq 0 ]
+}
+
+@test "SIGKILL to sm-vmm takes QEMU along" {
+	run_sleeper
+	[ -n "$QEMU" ] || skip "this backend has no QEMU"
+	kill -KILL "$VMM"
+	wait_gone "$ID"
+	[ ! -e "/proc/$QEMU" ]
+}
+
+@test "--print-seccomp: three kinds of threads, sorted, within what is promised" {
+	run "$SM_BUILD_DIR/sm-vmm" --print-seccomp
+	[ "$status" -eq 0 ]
+	[ "$(grep -v '^ ' <<< "$output" | xargs)" = 'loop vcpu fs' ]
+	max() { awk -v kind="$1" '/^[a-z]/ { on = $1 == kind; next } on { sub(/\(.*/, ""); print $1 }' <<< "$output" | sort -u | wc -l; }
+	[ "$(max loop)" -le 45 ]
+	[ "$(max vcpu)" -le 20 ]
+	[ "$(max fs)" -le 45 ]
+	run ! grep -E '^  (execve|socket|clone3?|ptrace|mprotect|mount|open_by_handle_at|kill)(\(|$)' <<< "$output"
+}
+
+@test "a pipe of another user is read and written" {
+	args cat
+	chmod 755 "$BATS_TEST_TMPDIR"
+	mkfifo "$BATS_TEST_TMPDIR/in"
+	chmod 600 "$BATS_TEST_TMPDIR/in"
+	chown 65534 "$BATS_TEST_TMPDIR/in"
+	echo through > "$BATS_TEST_TMPDIR/in" 3>&- &
+	output=$(sm run -b "$BUNDLE" "$ID" < "$BATS_TEST_TMPDIR/in")
+	[ "$output" = through ]
+}
