@@ -5,6 +5,7 @@
  *
  *	sm_container_make()			undone by
  *	config read and checked			-
+ *	backend chosen				-
  *	ROOT/ID made, locked, "creating"	removed
  *	cgroups made				removed
  *	terminal made, master sent		closed
@@ -303,6 +304,17 @@ static const char *join_parameters(struct sm_container *c)
 	return join(arena, text, sm_config_annotation(c->config, ANNOTATION_KERNEL_PARAMS));
 }
 
+/* What only one backend can boot is said before it fails to. */
+static int check_kernel(const struct sm_launch_config *l, struct sm_err *err)
+{
+	if (l->backend->kvm || !sm_backend_is_library(l->kernel))
+		return 0;
+	return sm_err_set(err, -ENOTSUP,
+			  "guest kernel %s: only the kvm backend can boot a libkrunfw kernel, and "
+			  "this container's is qemu: name a vmlinux as \"kernel\" in %s",
+			  l->kernel, l->settings->file);
+}
+
 /* Said in words of our own: callers take errno's for the container's program. */
 static int check_parts(const struct sm_launch_config *l, struct sm_err *err)
 {
@@ -316,7 +328,8 @@ static int check_parts(const struct sm_launch_config *l, struct sm_err *err)
 	};
 
 	for (size_t i = 0; i < SM_ARRAY_SIZE(parts); i++)
-		if (access(parts[i].path, parts[i].mode) < 0)
+		if (!sm_backend_is_soname(parts[i].path) &&
+		    access(parts[i].path, parts[i].mode) < 0)
 			return sm_err_set(
 				err, -ENOENT,
 				"%s %s is missing or cannot be used: run \"" SM_RUNTIME_NAME
@@ -331,6 +344,7 @@ static int launch(struct sm_container *c, const struct sm_vm_size *size, struct 
 	struct sm_launch_config l = {
 		.id = c->store.id,
 		.settings = c->settings,
+		.backend = &c->backend,
 		.kernel = k && k->path ? k->path : c->settings->kernel,
 		.initrd = k && k->initrd ? k->initrd : c->settings->initrd,
 		.cmdline = join_parameters(c),
@@ -341,7 +355,7 @@ static int launch(struct sm_container *c, const struct sm_vm_size *size, struct 
 
 	int r = check_parts(&l, err);
 
-	if (r < 0)
+	if (r < 0 || (r = check_kernel(&l, err)) < 0)
 		return r;
 	l.netns = sm_config_netns(c->config, &l.netns_path);
 	return sm_launch_start(&l, &c->store, c->state, &c->cgroups, &c->launch, err);
@@ -506,6 +520,22 @@ static int check_host(struct sm_container *c, struct sm_err *err)
 	return r;
 }
 
+/* The backend and, since that has a say in it, how big the VM is. */
+static int choose_backend(struct sm_container *c, struct sm_vm_size *size, struct sm_err *err)
+{
+	struct sm_backend_wish wish;
+	struct sm_vm_defaults defaults;
+	int r = sm_backend_wish(c->settings, c->config, &wish, err);
+
+	if (r == 0)
+		r = sm_backend_choose(c->settings, &wish, &c->backend, err);
+	if (r < 0)
+		return r;
+	log_step(c, "backend chosen");
+	sm_backend_defaults(c->settings, &c->backend, &defaults);
+	return sm_config_vm_size(c->config, &defaults, size, err);
+}
+
 static int make(struct sm_container *c, const char *id, struct sm_err *err)
 {
 	sm_auto_buf struct sm_buf text = SM_BUF_INIT(SM_JSON_LEN_MAX);
@@ -515,7 +545,7 @@ static int make(struct sm_container *c, const char *id, struct sm_err *err)
 	if (r < 0 || (r = check_console(c, err)) < 0 || (r = check_descriptors(c, err)) < 0 ||
 	    (r = check_lsm(c, err)) < 0 || (r = sm_settings_load(&c->settings, err)) < 0)
 		return r;
-	if ((r = sm_config_vm_size(c->config, &c->settings->vm, &size, err)) < 0 ||
+	if ((r = choose_backend(c, &size, err)) < 0 ||
 	    (r = store_container(c, id, &text, err)) < 0 || (r = check_host(c, err)) < 0 ||
 	    (r = make_cgroups(c, &size, err)) < 0 || (r = make_terminal(c, err)) < 0 ||
 	    (r = launch(c, &size, err)) < 0 || (r = talk(c, err)) < 0)

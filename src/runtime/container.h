@@ -2,6 +2,7 @@
 #ifndef SM_RUNTIME_CONTAINER_H
 #define SM_RUNTIME_CONTAINER_H
 
+#include "runtime/backend.h"
 #include "runtime/cgroup.h"
 #include "runtime/console.h"
 #include "runtime/launch.h"
@@ -43,6 +44,7 @@ struct sm_container {
 	struct sm_runtime *rt;
 	struct sm_make_options *o;
 	struct sm_settings *settings;
+	struct sm_backend backend;
 	struct sm_store store;
 	struct sm_state *state;
 	struct sm_config *config;

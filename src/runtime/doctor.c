@@ -1,27 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/clean.h"
 #include "base/io.h"
+#include "runtime/backend.h"
 #include "runtime/cgroup.h"
+#include "runtime/program.h"
 #include "runtime/runtime.h"
 #include "runtime/settings.h"
 #include "spec/config.h"
 
 #define OUTPUT_MAX 65536
-#define PROGRAM_NS (10ull * 1000000000)
 #define KERNEL_READ 65536
 #define VMM_OVERHEAD_MIB 200
 
@@ -34,6 +32,7 @@ struct doctor {
 	const struct sm_runtime *rt;
 	const struct sm_settings *settings;
 	struct sm_arena *arena;
+	struct sm_backend backend;	/* from check_kvm() on */
 	bool failed;
 };
 
@@ -53,56 +52,6 @@ __attribute__((format(printf, 5, 6))) static void tell(struct doctor *d, enum ve
 	d->failed |= verdict == FAIL;
 }
 
-/* ---- running the parts that can tell about themselves ---------------------------------------- */
-
-static void run_child(const char *const argv[], int out)
-{
-	int null = open("/dev/null", O_RDWR);
-
-	signal(SIGPIPE, SIG_DFL);
-	dup2(null, 0);
-	dup2(out, 1);
-	dup2(out, 2);
-	execvp(argv[0], (char *const *)argv);
-	_exit(127);
-}
-
-/* All that a program says, within PROGRAM_NS. Its exit code, or -errno. */
-static int run_program(const char *const argv[], struct sm_buf *out)
-{
-	uint64_t deadline = sm_now_ns() + PROGRAM_NS;
-	int p[2], status;
-	pid_t pid;
-
-	if (pipe2(p, O_CLOEXEC) < 0)
-		return -errno;
-	pid = fork();
-	if (pid == 0)
-		run_child(argv, p[1]);
-	close(p[1]);
-	for (;;) {
-		struct pollfd pfd = { .fd = p[0], .events = POLLIN };
-		uint64_t now = sm_now_ns();
-		char chunk[4096];
-		ssize_t n;
-
-		if (now >= deadline ||
-		    poll(&pfd, 1, (int)((deadline - now) / 1000000) + 1) <= 0)
-			break;
-		n = read(p[0], chunk, sizeof(chunk));
-		if (n <= 0)
-			break;
-		sm_buf_put(out, chunk, (size_t)n);
-	}
-	close(p[0]);
-	if (pid < 0)
-		return -EAGAIN;
-	if (sm_now_ns() >= deadline)
-		kill(pid, SIGKILL);
-	waitpid(pid, &status, 0);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
-}
-
 static const char *first_line(struct doctor *d, const struct sm_buf *b)
 {
 	const char *text = b->data ? (const char *)b->data : "";
@@ -112,65 +61,57 @@ static const char *first_line(struct doctor *d, const struct sm_buf *b)
 
 /* ---- checks --------------------------------------------------------------------------------- */
 
-/* What `sm-vmm --probe` says of KVM on this host. */
-struct probe {
-	bool present, usable;
-	const char *text;
-	struct sm_u64 mips;
-};
-
-static const struct sm_field probe_fields[] = {
-	{ "present", SM_FIELD_BOOL, offsetof(struct probe, present) },
-	{ "usable", SM_FIELD_BOOL, offsetof(struct probe, usable) },
-	{ "text", SM_FIELD_STRING, offsetof(struct probe, text) },
-	{ "mips", SM_FIELD_U64, offsetof(struct probe, mips) },
-	{ NULL },
-};
-static const struct sm_schema probe_schema = { NULL, sizeof(struct probe), probe_fields };
-
+/* A fresh probe, which also renews what is kept for creates. */
 static void check_kvm(struct doctor *d)
 {
-	const char *const argv[] = { d->settings->vmm, "--probe", NULL };
-	const char *remedy = "containers run under QEMU's emulation instead: correct, but slower";
-	sm_auto_buf struct sm_buf out = SM_BUF_INIT(OUTPUT_MAX);
-	struct probe p = { 0 };
-	int r = run_program(argv, &out);
+	struct sm_kvmprobe *p = &d->backend.probe;
 
-	if (r != 0 || sm_json_read(d->arena, "probe", out.data ? (const char *)out.data : "",
-				   out.len, &probe_schema, &p, NULL) < 0) {
-		tell(d, WARN, "kvm", remedy, "cannot be probed: %s --probe: %s", d->settings->vmm,
-		     r < 0 ? strerror(-r) : first_line(d, &out));
-		return;
-	}
-	tell(d, p.usable ? OK : WARN, "kvm", remedy, "%s", p.text ? p.text : "?");
+	sm_kvmprobe(d->settings->vmm, true, d->arena, p);
+	d->backend.probed = true;
+	tell(d, p->usable ? OK : WARN, "kvm", sm_kvmprobe_remedy(p), "%s", p->text);
 }
 
 static void check_backend(struct doctor *d)
 {
-	const char *backend = sm_settings_backend(d->settings);
+	enum sm_hypervisor hypervisor = d->settings->hypervisor;
+	const struct sm_backend_wish wish = { hypervisor, false };
+	const char *word = sm_word_name(sm_hypervisor_words, hypervisor);
+	sm_auto_err struct sm_err err = SM_ERR_INIT;
+	bool automatic = hypervisor == SM_HYPERVISOR_AUTO;
 
-	tell(d, !strcmp(backend, "qemu") ? OK : FAIL, "backend",
-	     "set \"hypervisor\" to \"qemu\" or \"auto\": this build has no other backend",
-	     "%s (hypervisor \"%s\" in %s)", backend, d->settings->hypervisor, d->settings->file);
+	d->backend.probed = hypervisor != SM_HYPERVISOR_QEMU;
+	if (sm_backend_decide(d->settings, &wish, &d->backend, &err) < 0)
+		tell(d, FAIL, "backend",
+		     hypervisor == SM_HYPERVISOR_KVM ?
+			     "set \"hypervisor\" to \"auto\" or \"qemu\" in the settings" :
+			     "see qemu below",
+		     "none for hypervisor \"%s\" in %s", word, d->settings->file);
+	else
+		tell(d, OK, "backend", NULL, "%s%s (hypervisor \"%s\" in %s)", d->backend.name,
+		     automatic && !d->backend.kvm ? ": emulation, correct but slower" : "", word,
+		     d->settings->file);
 }
 
+/* It fails only who needs it. */
 static void check_qemu(struct doctor *d)
 {
 	const char *const argv[] = { d->settings->qemu, "--version", NULL };
+	bool needed = !d->backend.kvm && d->settings->hypervisor != SM_HYPERVISOR_KVM;
 	sm_auto_buf struct sm_buf out = SM_BUF_INIT(OUTPUT_MAX);
-	int r = run_program(argv, &out);
+	int r = sm_program_output(argv, &out);
 
-	tell(d, r == 0 ? OK : FAIL, "qemu",
+	tell(d, r == 0 || !needed ? OK : FAIL, "qemu",
 	     "install it (Debian: apt-get install qemu-system-x86) or name it as \"qemu\" in the "
 	     "settings",
-	     "%s: %s", d->settings->qemu, r == 127 ? "cannot be run" : first_line(d, &out));
+	     "%s: %s%s", d->settings->qemu, r == 127 ? "cannot be run" : first_line(d, &out),
+	     needed ? "" : " (the kvm backend does not need it)");
 }
 
 static void check_vmm(struct doctor *d)
 {
 	const char *const argv[] = { d->settings->vmm, "--version", NULL };
 	sm_auto_buf struct sm_buf out = SM_BUF_INIT(OUTPUT_MAX);
-	int r = run_program(argv, &out);
+	int r = sm_program_output(argv, &out);
 
 	tell(d, r == 0 ? OK : FAIL, "sm-vmm",
 	     "install supermachine whole, or name it as \"vmm\" in the settings", "%s: %s",
@@ -203,20 +144,66 @@ static const char *kernel_banner(struct doctor *d, int fd)
 	return NULL;
 }
 
-static void check_file(struct doctor *d, const char *check, const char *path, bool kernel,
+/* A bzImage says where its version is (x86/boot.rst: kernel_version, relative to 0x200). */
+static const char *bzimage_version(struct doctor *d, int fd)
+{
+	unsigned char header[0x210];
+	char text[128];
+	ssize_t n;
+
+	if (pread(fd, header, sizeof(header), 0) != sizeof(header) ||
+	    memcmp(header + 0x202, "HdrS", 4) != 0)
+		return NULL;
+	n = pread(fd, text, sizeof(text) - 1, 0x200 + (header[0x20e] | header[0x20f] << 8));
+	text[n > 0 ? n : 0] = '\0';
+	return sm_arena_strf(d->arena, "bzImage of Linux version %.*s", (int)strcspn(text, " \n"),
+			     text);
+}
+
+/* What there is to say about a file; NULL: nothing. */
+typedef const char *describe_fn(struct doctor *d, int fd);
+
+static const char *describe_kernel(struct doctor *d, int fd)
+{
+	const char *text;
+
+	if (sm_backend_is_library(d->settings->kernel))
+		return "libkrunfw";
+	text = bzimage_version(d, fd);
+	return text ? text : kernel_banner(d, fd);
+}
+
+static void check_file(struct doctor *d, const char *check, const char *path, describe_fn *describe,
 		       const char *remedy)
 {
 	sm_auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	const char *banner;
+	const char *text;
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		tell(d, FAIL, check, remedy, "%s: %s", path, strerror(errno));
 		return;
 	}
-	banner = kernel ? kernel_banner(d, fd) : NULL;
+	text = describe ? describe(d, fd) : NULL;
 	tell(d, OK, check, remedy, "%s (%.1f MiB)%s%s", path, (double)st.st_size / (1 << 20),
-	     banner ? ": " : "", banner ? banner : "");
+	     text ? ": " : "", text ? text : "");
+}
+
+static void check_kernel(struct doctor *d)
+{
+	const char *path = d->settings->kernel;
+
+	if (!d->backend.kvm && sm_backend_is_library(path))
+		tell(d, FAIL, "guest kernel",
+		     "name a vmlinux as \"kernel\" in the settings, or leave it out",
+		     "%s: only the kvm backend can boot a libkrunfw kernel", path);
+	else if (sm_backend_is_soname(path))
+		tell(d, OK, "guest kernel", NULL, "%s: libkrunfw, found by the dynamic linker",
+		     path);
+	else
+		check_file(d, "guest kernel", path, describe_kernel,
+			   "build it with guest/kernel/build, or name one as \"kernel\" in the "
+			   "settings");
 }
 
 static void check_host_kernel(struct doctor *d)
@@ -298,11 +285,9 @@ static int diagnose(struct doctor *d)
 	check_kvm(d);
 	check_backend(d);
 	check_vmm(d);
-	if (!strcmp(sm_settings_backend(d->settings), "qemu"))
-		check_qemu(d);
-	check_file(d, "guest kernel", d->settings->kernel, true,
-		   "build it with guest/kernel/build, or name one as \"kernel\" in the settings");
-	check_file(d, "initramfs", d->settings->initrd, false,
+	check_qemu(d);
+	check_kernel(d);
+	check_file(d, "initramfs", d->settings->initrd, NULL,
 		   "install supermachine whole, or name one as \"initrd\" in the settings");
 	check_cgroups(d);
 	check_root(d);

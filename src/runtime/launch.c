@@ -231,16 +231,26 @@ static int build_args(const struct sm_launch_config *c, const struct sm_store *s
 		"--state-dir", sm_arena_strf(arena, "%s/%s", s->root, s->id),
 		"--control-fd", sm_arena_strf(arena, "%d", FD_CONTROL),
 		"--listen-fd", sm_arena_strf(arena, "%d", FD_LISTEN),
-		"--hypervisor", sm_settings_backend(c->settings),
+		"--hypervisor", c->backend->name,
 		"--kernel", c->kernel,
 		"--initrd", c->initrd,
 		"--vcpus", sm_arena_strf(arena, "%u", c->size.vcpus),
 		"--memory", sm_arena_strf(arena, "%u", c->size.memory_mib),
 		"--qemu", c->settings->qemu,
 	};
+	const struct {
+		bool set;
+		const char *name;
+	} flags[] = {
+		{ c->backend->kvm && c->settings->hugepages, "--hugepages" },
+		{ c->backend->kvm && c->settings->early_console, "--serial" },
+		{ c->settings->core_dumps, "--core-dumps" },
+		{ c->debug, "--debug" },
+	};
 	size_t n = SM_ARRAY_SIZE(args);
 
-	_Static_assert(SM_ARRAY_SIZE(args) + 5 <= ARGS_MAX, "room for all arguments");
+	_Static_assert(SM_ARRAY_SIZE(args) + 2 + SM_ARRAY_SIZE(flags) <= ARGS_MAX,
+		       "room for all arguments");
 	for (size_t i = 0; i < n; i++) {
 		if (!args[i])
 			return -ENOMEM;
@@ -250,10 +260,9 @@ static int build_args(const struct sm_launch_config *c, const struct sm_store *s
 		argv[n++] = (char *)"--cmdline";
 		argv[n++] = (char *)c->cmdline;
 	}
-	if (c->debug)
-		argv[n++] = (char *)"--debug";
-	if (c->settings->core_dumps)
-		argv[n++] = (char *)"--core-dumps";
+	for (size_t i = 0; i < SM_ARRAY_SIZE(flags); i++)
+		if (flags[i].set)
+			argv[n++] = (char *)flags[i].name;
 	argv[n] = NULL;
 	return 0;
 }

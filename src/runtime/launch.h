@@ -2,6 +2,7 @@
 #ifndef SM_RUNTIME_LAUNCH_H
 #define SM_RUNTIME_LAUNCH_H
 
+#include "runtime/backend.h"
 #include "runtime/cgroup.h"
 #include "runtime/settings.h"
 #include "runtime/store.h"
@@ -12,6 +13,7 @@
 struct sm_launch_config {
 	const char *id;
 	const struct sm_settings *settings;
+	const struct sm_backend *backend;
 	const char *kernel, *initrd;	/* of the guest */
 	const char *cmdline;		/* more kernel parameters; may be NULL */
 	struct sm_vm_size size;

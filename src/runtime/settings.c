@@ -18,8 +18,6 @@
 #define FILE_MAX (1u << 20)
 #define ARENA_MAX (4u << 20)
 #define DEFAULT_MEMORY_MIB 1024
-/* Under emulation a second CPU makes fork and exec five times slower (guest/kernel/README.md); who wants
- * it says so, by a quota or by name. */
 #define DEFAULT_VCPUS 1
 
 struct doc {
@@ -27,21 +25,21 @@ struct doc {
 	const char *vmm, *kernel, *initrd, *qemu;
 	struct sm_strs kernel_parameters;
 	struct sm_u64 vcpus, memory;
-	bool core_dumps;
+	bool hugepages, early_console, core_dumps;
 };
 
-enum { AUTO, KVM, QEMU };
-
-static const struct sm_word hypervisor_words[] = {
-	{ "auto", AUTO },
-	{ "kvm", KVM },
-	{ "qemu", QEMU },
+const struct sm_word sm_hypervisor_words[] = {
+	{ "auto", SM_HYPERVISOR_AUTO },
+	{ "kvm", SM_HYPERVISOR_KVM },
+	{ "qemu", SM_HYPERVISOR_QEMU },
 	{ NULL, 0 },
 };
+_Static_assert(SM_ARRAY_SIZE(sm_hypervisor_words) == SM_HYPERVISOR_NUM + 1,
+	       "a word for each hypervisor");
 
 static const struct sm_field doc_fields[] = {
 	{ "hypervisor", SM_FIELD_WORD, offsetof(struct doc, hypervisor),
-	  .words = hypervisor_words },
+	  .words = sm_hypervisor_words },
 	{ "vmm", SM_FIELD_STRING, offsetof(struct doc, vmm) },
 	{ "kernel", SM_FIELD_STRING, offsetof(struct doc, kernel) },
 	{ "initrd", SM_FIELD_STRING, offsetof(struct doc, initrd) },
@@ -49,6 +47,8 @@ static const struct sm_field doc_fields[] = {
 	{ "kernelParameters", SM_FIELD_STRINGS, offsetof(struct doc, kernel_parameters) },
 	{ "vcpus", SM_FIELD_U32, offsetof(struct doc, vcpus) },
 	{ "memory", SM_FIELD_U32, offsetof(struct doc, memory) },
+	{ "hugepages", SM_FIELD_BOOL, offsetof(struct doc, hugepages) },
+	{ "earlyConsole", SM_FIELD_BOOL, offsetof(struct doc, early_console) },
 	{ "coreDumps", SM_FIELD_BOOL, offsetof(struct doc, core_dumps) },
 	{ NULL },
 };
@@ -94,14 +94,17 @@ static int read_file(struct sm_settings *s, struct doc *d, struct sm_err *err)
 
 static int fill(struct sm_settings *s, const struct doc *d, struct sm_err *err)
 {
-	s->hypervisor = sm_word_name(hypervisor_words, d->hypervisor.v);
+	s->hypervisor = (enum sm_hypervisor)d->hypervisor.v;
 	s->vmm = d->vmm ? d->vmm : find_part(s->arena, "sm-vmm", SM_LIBEXECDIR);
 	s->kernel = d->kernel ? d->kernel : find_part(s->arena, "vmlinux", SM_DATADIR);
 	s->initrd = d->initrd ? d->initrd : find_part(s->arena, "initramfs.cpio", SM_DATADIR);
 	s->qemu = d->qemu ? d->qemu : "qemu-system-x86_64";
 	s->kernel_parameters = d->kernel_parameters;
+	s->hugepages = d->hugepages;
+	s->early_console = d->early_console;
 	s->core_dumps = d->core_dumps;
 	s->vm.vcpus_max = usable_cpus();
+	s->vcpus_given = d->vcpus.set;
 	s->vm.size.vcpus = d->vcpus.set ? (uint32_t)d->vcpus.v : DEFAULT_VCPUS;
 	s->vm.size.memory_mib = d->memory.set ? (uint32_t)d->memory.v : DEFAULT_MEMORY_MIB;
 	if (!s->vmm || !s->kernel || !s->initrd)
@@ -145,9 +148,4 @@ void sm_settings_free(struct sm_settings **settings)
 	if (*settings)
 		sm_arena_free((*settings)->arena);
 	*settings = NULL;
-}
-
-const char *sm_settings_backend(const struct sm_settings *settings)
-{
-	return strcmp(settings->hypervisor, "auto") == 0 ? "qemu" : settings->hypervisor;
 }

@@ -2,7 +2,7 @@
 #ifndef SM_RUNTIME_SETTINGS_H
 #define SM_RUNTIME_SETTINGS_H
 
-#include <stdint.h>
+#include <stdbool.h>
 
 #include "base/err.h"
 #include "spec/config.h"
@@ -15,24 +15,26 @@
  * A part that stands in the directory of the running program wins over the installed one, so that a
  * build tree works as it is.
  */
+enum sm_hypervisor { SM_HYPERVISOR_AUTO, SM_HYPERVISOR_KVM, SM_HYPERVISOR_QEMU, SM_HYPERVISOR_NUM };
+
 struct sm_settings {
 	struct sm_arena *arena;
 	const char *file;	/* that was read, or would have been */
-	const char *hypervisor;	/* "auto", "kvm" or "qemu" */
+	enum sm_hypervisor hypervisor;
 	const char *vmm;	/* sm-vmm */
-	const char *kernel;	/* vmlinux */
+	const char *kernel;	/* vmlinux, bzImage, or libkrunfw.so.5 */
 	const char *initrd;	/* initramfs.cpio */
 	const char *qemu;
 	struct sm_strs kernel_parameters;
-	struct sm_vm_defaults vm;
-	bool core_dumps;	/* sm-vmm may leave them */
+	bool hugepages, early_console, core_dumps;
+	struct sm_vm_defaults vm;	/* as for the qemu backend: see sm_backend_defaults() */
+	bool vcpus_given;	/* vm.size.vcpus is the file's */
 };
+
+extern const struct sm_word sm_hypervisor_words[];
 
 int sm_settings_load(struct sm_settings **settings, struct sm_err *err);
 void sm_settings_free(struct sm_settings **settings);
 #define sm_auto_settings __attribute__((cleanup(sm_settings_free)))
-
-/* The backend that "auto" comes to on this host. */
-const char *sm_settings_backend(const struct sm_settings *settings);
 
 #endif

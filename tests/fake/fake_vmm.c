@@ -8,6 +8,8 @@
  *	*die-early*	exits with 7 instead of answering Create, after a line in its log
  *	*never*		never answers Create
  *	*deaf*		never answers Signal
+ *
+ * What it says to --probe is in the environment variable FAKE_PROBE; without it, KVM works.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -45,7 +47,7 @@ struct fake {
 	struct sm_loop *loop;
 	const char *id, *unused;
 	int control_fd, listen_fd, number;
-	bool debug, version, created;
+	bool debug, version, probe, flag, created;
 	struct sm_rpc *control;
 	struct sm_rpc_server *server;
 	struct proc procs[PROCS];
@@ -355,6 +357,10 @@ static int parse(struct fake *f, int argc, char **argv, struct sm_err *err)
 		{ "cmdline", 0, SM_OPT_STRING, &f->unused, "", NULL },
 		{ "qemu", 0, SM_OPT_STRING, &f->unused, "", NULL },
 		{ "debug", 0, SM_OPT_BOOL, &f->debug, NULL, NULL },
+		{ "hugepages", 0, SM_OPT_BOOL, &f->flag, NULL, NULL },
+		{ "serial", 0, SM_OPT_BOOL, &f->flag, NULL, NULL },
+		{ "core-dumps", 0, SM_OPT_BOOL, &f->flag, NULL, NULL },
+		{ "probe", 0, SM_OPT_BOOL, &f->probe, NULL, NULL },
 		{ "version", 0, SM_OPT_BOOL, &f->version, NULL, NULL },
 		{ NULL },
 	};
@@ -376,6 +382,12 @@ int main(int argc, char **argv)
 	}
 	if (f.version) {
 		printf("fake-vmm\n");
+		return 0;
+	}
+	if (f.probe) {
+		const char *answer = getenv("FAKE_PROBE");
+
+		puts(answer ? answer : "{\"reason\":\"works\",\"mips\":9999,\"text\":\"it works\"}");
 		return 0;
 	}
 	signal(SIGPIPE, SIG_IGN);

@@ -227,22 +227,29 @@ static void test_settings(void **state)
 		"{\"memory\":\"1g\"}",
 		"{\"hypervisor\":\"xen\"}",
 		"{\"kernelParameters\":\"quiet\"}",
+		"{\"hugepages\":1}",
+		"{\"earlyConsole\":\"yes\"}",
+		"{\"coreDumps\":[]}",
 	};
 	sm_auto_settings struct sm_settings *none = NULL, *all = NULL;
 
 	assert_int_equal(load_settings(NULL, &none, NULL), 0);
-	assert_string_equal(none->hypervisor, "auto");
-	assert_string_equal(sm_settings_backend(none), "qemu");
+	assert_int_equal(none->hypervisor, SM_HYPERVISOR_AUTO);
+	assert_false(none->hugepages || none->early_console || none->core_dumps);
+	assert_false(none->vcpus_given);
 	assert_int_equal(none->vm.size.memory_mib, 1024);
 	assert_int_equal(none->vm.size.vcpus, 1);
 	assert_true(none->vm.vcpus_max >= 1);
 	assert_int_equal(load_settings("{\"hypervisor\":\"kvm\",\"vcpus\":3,\"memory\":256,"
 				       "\"kernel\":\"/k\",\"initrd\":\"/i\",\"vmm\":\"/v\","
 				       "\"qemu\":\"/q\",\"kernelParameters\":[\"a\",\"b\"],"
-				       "\"unknown\":{}}",
+				       "\"hugepages\":true,\"earlyConsole\":true,"
+				       "\"coreDumps\":true,\"unknown\":{}}",
 				       &all, NULL),
 			 0);
-	assert_string_equal(sm_settings_backend(all), "kvm");
+	assert_int_equal(all->hypervisor, SM_HYPERVISOR_KVM);
+	assert_true(all->hugepages && all->early_console && all->core_dumps);
+	assert_true(all->vcpus_given);
 	assert_int_equal(all->vm.size.vcpus, 3);
 	assert_int_equal(all->vm.size.memory_mib, 256);
 	assert_string_equal(all->kernel, "/k");
