@@ -11,7 +11,7 @@
  * guest code at speed. The last matters: some hosts emulate guests instruction by instruction, at a
  * few million a second, and nothing that is asked beforehand tells.
  */
-#define SM_KVM_MIPS_MIN 50
+#define SM_KVM_MIPS_MIN 20
 
 enum sm_kvm_reason {	/* why it cannot be used */
 	SM_KVM_WORKS,
