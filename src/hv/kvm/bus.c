@@ -19,8 +19,13 @@
 #define PORT_I8042 0x64u
 #define I8042_RESET 0xfeu
 
-/* Offset of QueueNotify in a window (virtio 1.2, 4.2.2). */
+/* Offsets in a window (virtio 1.2, 4.2.2). */
 #define QUEUE_NOTIFY 0x50u
+#define INTERRUPT_ACK 0x64u
+
+/* KVM_COALESCED_MMIO_MAX, whose definition needs the kernel's PAGE_SIZE. */
+#define RING_MAX \
+	((4096 - sizeof(struct kvm_coalesced_mmio_ring)) / sizeof(struct kvm_coalesced_mmio))
 
 static gpa_t window(unsigned int slot)
 {
@@ -46,6 +51,15 @@ static int wire_queue(struct sm_hv *hv, unsigned int slot, uint32_t queue)
 	};
 
 	return ioctl(hv->vm, KVM_IOEVENTFD, &io) < 0 ? -errno : 0;
+}
+
+static int coalesce_acknowledgements(struct sm_hv *hv, unsigned int slot)
+{
+	struct kvm_coalesced_mmio_zone zone = { .addr = window(slot) + INTERRUPT_ACK, .size = 4 };
+
+	if (!hv->ring_page)
+		return 0;
+	return ioctl(hv->vm, KVM_REGISTER_COALESCED_MMIO, &zone) < 0 ? -errno : 0;
 }
 
 int sm_kvm_bus_add(struct sm_hv *hv, struct sm_vdev *dev, struct sm_err *err)
@@ -77,6 +91,8 @@ int sm_kvm_bus_wire(struct sm_hv *hv, struct sm_err *err)
 
 		for (uint32_t q = 0; r == 0 && q < ops->nqueues; q++)
 			r = wire_queue(hv, i, q);
+		if (r == 0)
+			r = coalesce_acknowledgements(hv, i);
 		if (r < 0)
 			return sm_err_sys(err, r, "kvm: irqfd and ioeventfds of device %s",
 					  ops->name);
@@ -102,6 +118,21 @@ void sm_kvm_bus_mmio(struct sm_hv *hv, uint64_t gpa, void *data, size_t len, boo
 			       data, len, write);
 	else if (!write)
 		memset(data, 0xff, len);
+}
+
+void sm_kvm_bus_drain(struct sm_hv *hv, struct kvm_coalesced_mmio_ring *ring)
+{
+	const uint32_t size = RING_MAX;
+	uint32_t first = ring->first % size;
+
+	while (first != __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE) % size) {
+		struct kvm_coalesced_mmio m = ring->coalesced_mmio[first];
+
+		if (m.len <= sizeof(m.data))
+			sm_kvm_bus_mmio(hv, m.phys_addr, m.data, m.len, true);
+		first = (first + 1) % size;
+		__atomic_store_n(&ring->first, first, __ATOMIC_RELEASE);
+	}
 }
 
 bool sm_kvm_bus_port(struct sm_hv *hv, uint16_t port, void *data, size_t len, bool write)

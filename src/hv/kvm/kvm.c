@@ -70,7 +70,12 @@ static int open_kvm(struct sm_hv *hv, struct sm_err *err)
 	do
 		hv->vm = ioctl(hv->kvm, KVM_CREATE_VM, 0);
 	while (hv->vm < 0 && errno == EINTR);
-	return hv->vm < 0 ? sm_err_sys(err, errno, "KVM_CREATE_VM") : 0;
+	if (hv->vm < 0)
+		return sm_err_sys(err, errno, "KVM_CREATE_VM");
+	hv->ring_page = ioctl(hv->vm, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO);
+	if (hv->ring_page < 0)
+		hv->ring_page = 0;
+	return 0;
 }
 
 static int make_small_devices(struct sm_hv *hv, struct sm_err *err)
@@ -113,6 +118,7 @@ static int kvm_create(struct sm_loop *loop, const struct sm_hv_config *config,
 	hv->kvm = hv->vm = hv->end_fd = hv->call_fd = -1;
 	hv->calls_end = &hv->calls;
 	pthread_mutex_init(&hv->lock, NULL);
+	pthread_mutex_init(&hv->ring_lock, NULL);
 	pthread_cond_init(&hv->changed, NULL);
 	r = open_kvm(hv, err);
 	if (r == 0 && ((r = watch(hv, &hv->call_fd, on_call, &hv->call_io)) < 0 ||
@@ -231,6 +237,7 @@ static void kvm_free(struct sm_hv *hv)
 	sm_close(&hv->end_fd);
 	pthread_cond_destroy(&hv->changed);
 	pthread_mutex_destroy(&hv->lock);
+	pthread_mutex_destroy(&hv->ring_lock);
 	free(hv);
 }
 

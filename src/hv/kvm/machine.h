@@ -42,6 +42,7 @@ struct sm_kvm_vcpu {
 	int fd;
 	struct kvm_run *run;
 	size_t run_size;
+	struct kvm_coalesced_mmio_ring *ring;	/* the VM's, seen through this vCPU; NULL: KVM has none */
 	pthread_t thread;
 	bool started;		/* thread is valid */
 };
@@ -67,6 +68,7 @@ struct sm_hv {
 	struct sm_kvm_slot bus[SM_KVM_DEVICES_MAX];
 	unsigned int nslots;
 	struct sm_boot_start start;
+	int ring_page;			/* KVM_CAP_COALESCED_MMIO: page of the ring in a vCPU's mapping, or 0 */
 	struct sm_kvm_vcpu *vcpu;	/* config.vcpus of them */
 
 	struct sm_vcon *console;
@@ -79,6 +81,7 @@ struct sm_hv {
 
 	atomic_bool stopping;		/* vCPU threads end as soon as they see it */
 	atomic_bool paused;
+	pthread_mutex_t ring_lock;	/* guards `first` of the coalesced MMIO ring */
 	pthread_mutex_t lock;		/* guards what follows */
 	pthread_cond_t changed;
 	struct sm_kvm_call *calls, **calls_end;
@@ -90,11 +93,16 @@ struct sm_hv {
 int sm_kvm_memory_new(struct sm_hv *hv, struct sm_err *err);	/* needs hv->vm */
 void sm_kvm_memory_free(struct sm_hv *hv);
 
-/* bus.c: devices and ports. An access is answered whatever it is. */
+/* bus.c: devices and ports. An access is answered whatever it is.
+ *
+ * Writes to InterruptACK, one for each interrupt, do not leave the guest: KVM keeps them in a ring (Documentation/
+ * virt/kvm/api.rst, 4.116) until some vCPU leaves it for another reason. That is soon enough, since what is
+ * acknowledged is only looked at when InterruptStatus is read, which leaves the guest. */
 int sm_kvm_bus_add(struct sm_hv *hv, struct sm_vdev *dev, struct sm_err *err);
 int sm_kvm_bus_wire(struct sm_hv *hv, struct sm_err *err);	/* after the interrupt chips */
 void sm_kvm_bus_free(struct sm_hv *hv);
 void sm_kvm_bus_mmio(struct sm_hv *hv, uint64_t gpa, void *data, size_t len, bool write);
+void sm_kvm_bus_drain(struct sm_hv *hv, struct kvm_coalesced_mmio_ring *ring); /* with hv->ring_lock */
 /* false: the guest asked for the end of the machine */
 bool sm_kvm_bus_port(struct sm_hv *hv, uint16_t port, void *data, size_t len, bool write);
 /* The words that tell a kernel of the windows; a fresh string, NULL: no memory. */

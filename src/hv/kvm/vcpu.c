@@ -21,6 +21,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "base/clean.h"
 #include "base/log.h"
@@ -126,10 +127,19 @@ static bool (*const exits[])(struct sm_kvm_vcpu *) = {
 	[KVM_EXIT_SYSTEM_EVENT] = on_system_event,
 };
 
+static void drain(struct sm_kvm_vcpu *v)
+{
+	pthread_mutex_lock(&v->hv->ring_lock);
+	sm_kvm_bus_drain(v->hv, v->ring);
+	pthread_mutex_unlock(&v->hv->ring_lock);
+}
+
 static bool dispatch(struct sm_kvm_vcpu *v)
 {
 	uint32_t reason = v->run->exit_reason;
 
+	if (v->ring && v->ring->first != __atomic_load_n(&v->ring->last, __ATOMIC_ACQUIRE))
+		drain(v);
 	if (reason < SM_ARRAY_SIZE(exits) && exits[reason])
 		return exits[reason](v);
 	sm_kvm_arch_dump(v);
@@ -255,6 +265,7 @@ void sm_kvm_vcpus_join(struct sm_hv *hv)
 static int make(struct sm_hv *hv, struct sm_kvm_vcpu *v, struct sm_err *err)
 {
 	int size = ioctl(hv->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	size_t ring;
 	void *run_;
 
 	v->fd = ioctl(hv->vm, KVM_CREATE_VCPU, v->index);
@@ -268,6 +279,9 @@ static int make(struct sm_hv *hv, struct sm_kvm_vcpu *v, struct sm_err *err)
 		return sm_err_sys(err, errno, "CPU %u: mmap", v->index);
 	v->run = run_;
 	v->run_size = (size_t)size;
+	ring = (size_t)hv->ring_page * (size_t)sysconf(_SC_PAGESIZE);
+	if (ring && ring < v->run_size)
+		v->ring = (void *)((uint8_t *)run_ + ring);
 	return sm_kvm_arch_vcpu(hv, v, err);
 }
 

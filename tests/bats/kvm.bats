@@ -1,0 +1,88 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# What only the kvm backend has: run by tests/kvm/run. On a host without usable KVM these are skipped, saying so.
+
+load helpers
+
+setup_file() {
+	kvm_reason=$("$SM_BUILD_DIR/sm-vmm" --probe | jq -r 'if .usable then "" else .text end')
+	export kvm_reason
+}
+
+setup_kvm() {
+	[ -z "$kvm_reason" ] || skip "needs KVM: $kvm_reason"
+	CONFIG=$BATS_TEST_TMPDIR/config.json
+	jq -n --argjson more "${1:-{\}}" '{hypervisor: "kvm", vcpus: 1} + $more' > "$CONFIG"
+	export SUPERMACHINE_CONFIG=$CONFIG
+}
+
+resident() { awk '/^Rss:/ { print $2 }' "/proc/$1/smaps_rollup"; }
+
+@test "a container runs on kvm, in a process that has no child" {
+	setup_kvm
+	args sleep 1000
+	sm --debug --log "$BATS_TEST_TMPDIR/log" run -d -b "$BUNDLE" "$ID" < /dev/null
+	grep -q 'sm-vmm: backend kvm' "$BATS_TEST_TMPDIR/log"
+	[ -z "$(pgrep -P "$(pid_of "$ID")")" ]
+	ls "/proc/$(pid_of "$ID")/task" | wc -l
+}
+
+@test "memory that the guest frees goes back to the host" {
+	setup_kvm
+	args sleep 1000
+	sm run -d -b "$BUNDLE" "$ID" < /dev/null
+	vmm=$(pid_of "$ID")
+	before=$(resident "$vmm")
+	sm exec "$ID" sh -c 'dd if=/dev/zero of=/dev/shm/x bs=1M count=200 2> /dev/null' < /dev/null
+	full=$(resident "$vmm")
+	[ $((full - before)) -gt 180000 ]
+	sm exec "$ID" rm /dev/shm/x < /dev/null
+	smaller() { [ "$(resident "$vmm")" -lt $((full - 150000)) ]; }
+	eventually smaller
+}
+
+@test "the kernel's first messages are on the console where earlyConsole asks for them" {
+	setup_kvm '{"earlyConsole": true}'
+	config '.annotations = {"supermachine.io/kernel_params": "loglevel=7"}'
+	args true
+	runsm run --keep -b "$BUNDLE" "$ID"
+	[ "$status" -eq 0 ]
+	grep -q 'Linux version' "$ROOT/$ID/console.log"
+	sm delete --force "$ID"
+}
+
+@test "huge pages that the host has not are an error that names them" {
+	setup_kvm '{"hugepages": true}'
+	config '.annotations = {"supermachine.io/memory": "65536"}'
+	runsm run -b "$BUNDLE" "$ID"
+	[ "$status" -eq 1 ]
+	[[ $output == *'guest memory: 65536 MiB of 2 MiB pages (see /proc/sys/vm/nr_hugepages): cannot allocate memory'* ]]
+}
+
+@test "a kernel that is none is an error of create that says so" {
+	setup_kvm '{"kernel": "/etc/passwd"}'
+	runsm run -b "$BUNDLE" "$ID"
+	[ "$status" -eq 1 ]
+	[[ $output == *'kernel /etc/passwd: neither an ELF vmlinux nor a bzImage'* ]]
+}
+
+@test "a kernel of libkrunfw runs containers" {
+	[ -n "${SM_KRUNFW-}" ] || skip "no libkrunfw here: ${SM_KRUNFW_WHY:-SM_KRUNFW names none (tests/make-krunfw)}"
+	setup_kvm "{\"kernel\": \"$SM_KRUNFW\"}"
+	args uname -r
+	runsm run -b "$BUNDLE" "$ID"
+	[ "$status" -eq 0 ]
+	[[ $output == 6.12.* ]]
+}
+
+@test "SIGKILL to sm-vmm in the midst of work: stopped, 137, and /dev/kvm serves the next" {
+	setup_kvm
+	args sh -c 'while :; do cat /bin/busybox > /tmp/x; done'
+	sm run -d -b "$BUNDLE" "$ID" < /dev/null
+	kill -KILL "$(pid_of "$ID")"
+	wait_gone "$ID"
+	sm delete --force "$ID"
+	args true
+	runsm run -b "$BUNDLE" "$ID"
+	[ "$status" -eq 0 ]
+}
