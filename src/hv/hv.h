@@ -30,8 +30,8 @@ struct sm_hv_config {
 	unsigned int vcpus;
 	unsigned int memory_mib;
 	const char *qemu;		/* the program, for the qemu backend */
-	int console_fd;			/* one end of a stream socket: guest console output goes in; owned
-					 * by the backend from create() on */
+	int console_fd;			/* one end of a stream socket: guest console output goes in; the
+					 * backend's once create() returned 0 */
 	/* kvm only */
 	bool hugepages;			/* guest memory in 2 MiB pages of the host's pool */
 	bool serial;			/* an 8250 for messages before virtio, into the console too */

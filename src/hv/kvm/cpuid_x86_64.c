@@ -80,18 +80,16 @@ static void features7(struct kvm_cpuid_entry2 *e, const struct cpu *c)
 /* Extended topology (0xb, 0x1f): a level of threads, one a core, and one of cores. */
 static void topology(struct kvm_cpuid_entry2 *e, const struct cpu *c)
 {
-	static const struct {
-		uint32_t type;
-	} levels[] = { { 1 }, { 2 } };
+	bool cores = e->index == 1;
 
 	e->eax = e->ebx = 0;
 	e->ecx = e->index;
 	e->edx = c->index;
-	if (e->index >= SM_ARRAY_SIZE(levels))
+	if (e->index > 1)
 		return;
-	e->ecx |= levels[e->index].type << 8;
-	e->eax = e->index ? c->id_bits : 0;
-	e->ebx = e->index ? c->count : 1;
+	e->ecx |= (cores ? 2u : 1u) << 8;
+	e->eax = cores ? c->id_bits : 0;
+	e->ebx = cores ? c->count : 1;
 }
 
 static void nothing(struct kvm_cpuid_entry2 *e, const struct cpu *c)
@@ -149,6 +147,7 @@ static const struct {
 	{ 0x8000001e, amd_topology },
 	{ 0x8000001f, nothing }, /* memory encryption */
 	{ 0x80000022, nothing }, /* performance counters */
+	{ 0x80000026, nothing }, /* extended topology, once more */
 };
 
 static void edit(struct kvm_cpuid2 *set, const struct cpu *c)

@@ -25,7 +25,8 @@
 #include "base/io.h"
 #include "hv/kvm/machine.h"
 
-#define EARLY_CONSOLE " console=ttyS0 earlyprintk=ttyS0"
+/* The last console= is /dev/console. */
+#define EARLY_CONSOLE "console=ttyS0 earlyprintk=ttyS0 "
 
 static void on_call(void *arg, uint32_t events)
 {
@@ -78,27 +79,31 @@ static int open_kvm(struct sm_hv *hv, struct sm_err *err)
 	return 0;
 }
 
+static int make_serial(struct sm_hv *hv)
+{
+	int copy = fcntl(hv->config.console_fd, F_DUPFD_CLOEXEC, 0);
+	int r = copy < 0 ? -errno : sm_serial_new(copy, &hv->serial);
+
+	if (r < 0)
+		sm_close(&copy);
+	return r;
+}
+
+/* The console takes the descriptor over, so it comes last: a create() that failed has taken nothing. */
 static int make_small_devices(struct sm_hv *hv, struct sm_err *err)
 {
-	sm_auto_close int copy = -1;
-	int r;
+	int r = sm_rng_new(hv->loop, &hv->rng);
 
-	if (hv->config.serial) {
-		copy = fcntl(hv->config.console_fd, F_DUPFD_CLOEXEC, 0);
-		r = copy < 0 ? -errno : sm_serial_new(copy, &hv->serial);
-		if (r < 0)
-			return sm_err_sys(err, r, "serial device");
-		copy = -1;
-	}
-	r = sm_vcon_new(hv->loop, hv->config.console_fd, &hv->console);
-	if (r < 0)
-		return sm_err_sys(err, r, "console device");
-	hv->config.console_fd = -1;
-	r = sm_rng_new(hv->loop, &hv->rng);
 	if (r < 0)
 		return sm_err_sys(err, r, "rng device");
 	r = sm_balloon_new(hv->loop, &hv->balloon);
-	return r < 0 ? sm_err_sys(err, r, "balloon device") : 0;
+	if (r < 0)
+		return sm_err_sys(err, r, "balloon device");
+	r = hv->config.serial ? make_serial(hv) : 0;
+	if (r < 0)
+		return sm_err_sys(err, r, "serial device");
+	r = sm_vcon_new(hv->loop, hv->config.console_fd, &hv->console);
+	return r < 0 ? sm_err_sys(err, r, "console device") : 0;
 }
 
 static void kvm_free(struct sm_hv *hv);
@@ -126,14 +131,11 @@ static int kvm_create(struct sm_loop *loop, const struct sm_hv_config *config,
 		sm_err_sys(err, r, "kvm: eventfd");
 	if (r == 0)
 		r = make_small_devices(hv, err);
-	if (r < 0) {
-		if (hv->config.console_fd >= 0)
-			hv->config.console_fd = -1;	/* it stays the caller's */
+	if (r < 0)
 		kvm_free(hv);
-		return r;
-	}
-	*out = hv;
-	return 0;
+	else
+		*out = hv;
+	return r;
 }
 
 /* ---- load --------------------------------------------------------------------------------------- */
@@ -150,7 +152,7 @@ static int load_kernel(struct sm_hv *hv, struct sm_err *err)
 
 	/* The words are explained in guest/kernel/README.md. */
 	if (devices)
-		words = sm_strf("console=hvc0 quiet noreplace-smp maxcpus=1%s%s%s%s",
+		words = sm_strf("%sconsole=hvc0 quiet noreplace-smp maxcpus=1%s%s%s",
 				hv->serial ? EARLY_CONSOLE : "", devices,
 				hv->config.cmdline && *hv->config.cmdline ? " " : "",
 				hv->config.cmdline ? hv->config.cmdline : "");

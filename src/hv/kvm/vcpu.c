@@ -224,7 +224,12 @@ static int start(struct sm_kvm_vcpu *v)
 int sm_kvm_vcpus_start(struct sm_hv *hv, struct sm_err *err)
 {
 	struct sigaction act = { .sa_handler = on_kick };
+	sigset_t kick;
 
+	/* One from outside goes to a vCPU, where it does no harm. */
+	sigemptyset(&kick);
+	sigaddset(&kick, KICK_SIGNAL);
+	pthread_sigmask(SIG_BLOCK, &kick, NULL);
 	sigaction(KICK_SIGNAL, &act, NULL);
 	for (unsigned int i = 0; i < hv->config.vcpus; i++) {
 		int r = start(&hv->vcpu[i]);
