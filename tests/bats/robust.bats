@@ -46,6 +46,7 @@ load helpers
 
 @test "SIGKILL to QEMU: sm-vmm ends with it, and says so" {
 	args sh -c 'echo ready; exec sleep 1000'
+	config '.annotations = {"supermachine.io/hypervisor": "qemu"}'
 	mkfifo "$BATS_TEST_TMPDIR/out"
 	sm run --keep -b "$BUNDLE" "$ID" < /dev/null > "$BATS_TEST_TMPDIR/out" 3>&- &
 	runner=$!
