@@ -202,7 +202,7 @@ runsm_sees_sleep() { sm exec "$1" ps < /dev/null | grep -q ' sleep 1000$'; }
 @test "memory and pids limits hold in the guest" {
 	args sh -c 'cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max'
 	config '.linux.resources.memory.limit = 67108864 | .linux.resources.pids.limit = 77 |
-		.linux.namespaces += [{type: "cgroup"}] |
+		.linux.namespaces |= map(select(.type != "cgroup")) + [{type: "cgroup"}] |
 		.mounts |= map(select(.destination != "/sys/fs/cgroup")) + [{destination: "/sys/fs/cgroup",
 		type: "cgroup", source: "cgroup", options: ["ro"]}]'
 	runsm run -b "$BUNDLE" "$ID"
