@@ -109,14 +109,15 @@ static int teardown(void **state)
 static void *boots(void *arg)
 {
 	struct bench *b = arg;
-	struct fake_buf good[2] = { { fake_put(&b->g, "ping", 4), 4, false },
-				    { fake_alloc(&b->g, 4), 4, true } };
+	gpa_t ping = fake_put(&b->g, "ping", 4);
+	struct fake_buf good[2][2] = { { { ping, 4, false }, { fake_alloc(&b->g, 4), 4, true } },
+				       { { ping, 4, false }, { fake_alloc(&b->g, 4), 4, true } } };
 	struct fake_buf bad = { 0, 4, true };
 
 	for (int i = 0; i < BOOTS; i++) {
 		mg_boot(&b->d, SIZE);
 		for (int n = 0; n < 8; n++) {
-			fake_chain(&b->d.ring[n & 1], good, 2);
+			fake_chain(&b->d.ring[n & 1], good[n & 1], 2);
 			mg_notify(&b->d, n & 1);
 		}
 		if (i % 3 == 0) {
