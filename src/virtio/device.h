@@ -33,11 +33,11 @@ struct sm_vdev_ops {
 	const char *name;		/* "vsock" */
 	uint32_t id;			/* virtio device ID */
 	uint32_t nqueues;
-	uint32_t queue_max;		/* longest ring offered to the driver, 0: SM_VDEV_QUEUE_MAX */
+	uint32_t queue_max;		/* longest ring on offer, 0: SM_VDEV_QUEUE_MAX */
 	uint64_t features;		/* device feature bits; ring features are the transport's */
 	size_t config_size;
-	/* Copies config space; off + len <= config_size is checked by the transport. Any thread: what
-	 * changes while the device lives is read atomically, and is no wider than 4 bytes a field. */
+	/* Copies config space; off + len <= config_size is checked by the transport. Any thread:
+	 * what changes while the device lives is read atomically, at most 4 bytes a field. */
 	void (*config_read)(struct sm_vdev *dev, size_t off, void *data, size_t len);
 	/* The driver writes config space, the same bounds. NULL: writes are ignored. */
 	void (*config_write)(struct sm_vdev *dev, size_t off, const void *data, size_t len);
@@ -51,8 +51,9 @@ struct sm_vdev_ops {
 struct sm_vdev {
 	const struct sm_vdev_ops *ops;
 	struct sm_vq vq[SM_VDEV_QUEUES_MAX];
-	/* Set by the transport, NULL where it cannot tell the driver; called by the device from any
-	 * thread: the first at most once per start, the second after each change of config space. */
+	/* Set by the transport, NULL where it cannot tell the driver; called by the device from
+	 * any thread: the first at most once per start, the second after each change of config
+	 * space. */
 	void (*broken)(struct sm_vdev *dev, void *arg);
 	void *broken_arg;
 	void (*config_changed)(struct sm_vdev *dev, void *arg);

@@ -2,11 +2,11 @@
 /*
  * virtio-mmio, version 2 (virtio 1.2, 4.2): registers for the driver, struct sm_vdev behind them.
  *
- *	  0 ──► ACKNOWLEDGE ──► DRIVER ──► FEATURES_OK ──► DRIVER_OK ──► queues run
- *	  ▲        what we offer │    what it chose │  queues made ready │
- *	  │                      │    is latched    │  are started       │ FAILED: queues stop
- *	  └──────────────────────┴── 0 is written: queues stop, ─────────┘
- *	                             the device forgets, registers too
+ *	┌───────────────────────── from everywhere: 0 is written. Queues stop,
+ *	▼                          the device forgets, and so do the registers
+ *	0 ──► ACKNOWLEDGE ──► DRIVER ──► FEATURES_OK ──► DRIVER_OK ──────► FAILED
+ *	                                 its choice is   queues that are   queues
+ *	                                 latched         ready start       stop
  *
  * Bits of Status are only ever added. FEATURES_OK stays off when the driver took what was not
  * offered or left VERSION_1 out. Whatever cannot work (a ring that does not lie in guest memory,
@@ -14,25 +14,26 @@
  * told by a configuration change interrupt, and nothing more starts before the reset.
  *
  * A queue's registers take writes while it is not ready and before DRIVER_OK. QueueReady = 1 checks
- * them, and since they cannot change from there to the reset they are the copy that DRIVER_OK starts
- * the queue from, whatever is written later. After DRIVER_OK a queue can only be stopped (QueueReady
- * = 0; 4.2.2.2: the driver may want its memory back) and rests until the reset: VIRTIO_F_RING_RESET
- * is not offered. Rings may overlap each other or anything else in guest memory. That is the guest's
- * loss alone: a ring is bytes from which each index and descriptor is copied and then checked.
+ * them, and since they do not change while it is ready they are the copy that DRIVER_OK starts the
+ * queue from, whatever is written later. After DRIVER_OK a queue can only be stopped (QueueReady =
+ * 0; 4.2.2.2: the driver may want its memory back) and rests until the reset: VIRTIO_F_RING_RESET
+ * is not offered. Rings may overlap each other or anything else in guest memory. That is the
+ * guest's loss alone: a ring is bytes from which each index and descriptor is copied and then
+ * checked.
  *
- * Threads. A vCPU's access is served on its own thread under the lock. What concerns the device goes
- * to the loop's thread by call(), with the lock held meanwhile, so that other vCPUs see the registers
- * before or after. So the loop's thread must never take the lock, and does not: broken() and
- * config_changed(), which the device calls from any thread, set atomics and write irq_fd. The
+ * Threads. A vCPU's access is served on its own thread under the lock. What concerns the device
+ * goes to the loop's thread by call(), with the lock held meanwhile, so that other vCPUs see the
+ * registers before or after. So the loop's thread must never take the lock, and does not: broken()
+ * and config_changed(), which the device calls from any thread, set atomics and write irq_fd. The
  * registers of the data path (QueueNotify, InterruptStatus, InterruptACK, configuration space) take
  * no lock either: an interrupt handler does not wait for the reset that another vCPU began.
  *
  * Interrupts. irq_fd is the call_fd of every queue: the host's kernel turns it into an edge without
  * a hop through here, and therefore we do not know whether a buffer was used. So the bit of
  * InterruptStatus that says so always reads 1 from DRIVER_OK to the reset. The interrupt is an edge
- * and the device's own: nothing keeps firing for a bit that stays, no other device is asked in vain,
- * and what the bit costs at a configuration change is a look at rings without news. The other bit is
- * real: on until acknowledged.
+ * and the device's own: nothing keeps firing for a bit that stays, no other device is asked in
+ * vain, and what the bit costs at a configuration change is a look at rings without news. The other
+ * bit is real: on until acknowledged.
  */
 #include "config.h"
 
@@ -82,8 +83,8 @@ struct sm_mmio {
 	bool started;		/* a queue ran since the last reset */
 	int start_err;
 
-	_Atomic uint32_t status;	/* written with the lock held; without DEVICE_NEEDS_RESET … */
-	atomic_bool needs_reset;	/* … which is here */
+	_Atomic uint32_t status;	/* written with the lock held; DEVICE_NEEDS_RESET … */
+	atomic_bool needs_reset;	/* … is here */
 	atomic_bool config_pending;	/* a configuration change is not acknowledged */
 	_Atomic uint32_t generation;
 	atomic_bool warned;
@@ -481,7 +482,8 @@ static void write_shm_sel(struct sm_mmio *m, uint32_t off, uint32_t v)
 	m->shm_sel = v;
 }
 
-/* Low and high half of the length, then of the base. A region that is not there has all bits set. */
+/* Low and high half of the length, then of the base. Of a region that is not there all bits are
+ * set. */
 static uint32_t read_shm(struct sm_mmio *m, uint32_t off)
 {
 	uint64_t v = UINT64_MAX;

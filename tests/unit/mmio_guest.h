@@ -148,13 +148,11 @@ static inline void mg_place_ring(struct mg *d, uint32_t i, uint16_t size)
 {
 	struct fake_ring *r = &d->ring[i];
 
-	if (!r->size) {
+	if (!r->size)
 		fake_ring_init(d->g, r, size);
-	} else {
-		memset(r->avail, 0, 6 + 2u * r->size);
-		memset(r->used, 0, 6 + 8u * r->size);
-		r->free = r->avail_idx = r->seen_used = 0;
-	}
+	memset(r->avail, 0, 6 + 2u * r->size);
+	memset(r->used, 0, 6 + 8u * r->size);
+	r->free = r->avail_idx = r->seen_used = 0;
 	mg_place(d, i, r->size, r->desc_gpa, r->avail_gpa, r->used_gpa);
 }
 

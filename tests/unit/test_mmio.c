@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The transport's registers and states, as a driver sees them that keeps to the rules or not quite. */
+/* The transport's registers and states, as a driver sees them that keeps to the rules, nearly. */
 #include "config.h"
 
 #include <errno.h>
@@ -170,6 +170,11 @@ static void test_features_refused(void **state)
 	mg_add_status(d, S_FEATURES_OK);
 	assert_int_equal(mg_status(d), S_ACK | S_DRIVER);
 	assert_int_equal(b->e.negotiations, 1);
+	/* A reset forgets what was accepted. */
+	mg_accept(d, v1);
+	mg_reset(d);
+	mg_write(d, VIRTIO_MMIO_STATUS, S_ACK | S_DRIVER | S_FEATURES_OK);
+	assert_int_equal(mg_status(d), S_ACK | S_DRIVER);
 }
 
 /* ---- Status ---- */

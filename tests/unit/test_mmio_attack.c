@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Drivers that break the rules, as the guest sees it: the device needs a reset or just works, it
- * works again after the reset, and a neighbour in the same guest memory never notices. What breaks a
- * ring is told apart more finely by test_queue.c.
+ * works again after the reset, and a neighbour in the same guest memory never notices. What breaks
+ * a ring is told apart more finely by test_queue.c.
  */
 #include "config.h"
 
@@ -58,7 +58,8 @@ static int teardown(void **state)
 
 static bool neighbour_works(struct bench *b)
 {
-	return mg_status(&b->neighbour) == S_RUNS && echo_works(&b->neighbour_e, &b->neighbour, 0) &&
+	return mg_status(&b->neighbour) == S_RUNS &&
+	       echo_works(&b->neighbour_e, &b->neighbour, 0) &&
 	       echo_works(&b->neighbour_e, &b->neighbour, 1);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The transport between threads that know nothing of each other, for the thread sanitizer above all:
+ * The transport between threads that know nothing of each other, mostly for TSan:
  *
  *	2 vCPUs          register accesses of all kinds, boots and resets
  *	the loop         start, stop and reset, called by the vCPUs; configuration changes
@@ -104,19 +104,20 @@ static int teardown(void **state)
 
 /* ---- threads ---- */
 
-/* Boots, has some chains served or a ring broken, resets, over and over. The other vCPU disturbs, so
- * that nothing is certain but that it ends. */
+/* Boots, has some chains served or a ring broken, resets, over and over. The other vCPU disturbs,
+ * so that nothing is certain but that it ends. */
 static void *boots(void *arg)
 {
 	struct bench *b = arg;
-	struct fake_buf good[2] = { { fake_put(&b->g, "ping", 4), 4, false },
-				    { fake_alloc(&b->g, 4), 4, true } };
+	gpa_t ping = fake_put(&b->g, "ping", 4);
+	struct fake_buf good[2][2] = { { { ping, 4, false }, { fake_alloc(&b->g, 4), 4, true } },
+				       { { ping, 4, false }, { fake_alloc(&b->g, 4), 4, true } } };
 	struct fake_buf bad = { 0, 4, true };
 
 	for (int i = 0; i < BOOTS; i++) {
 		mg_boot(&b->d, SIZE);
 		for (int n = 0; n < 8; n++) {
-			fake_chain(&b->d.ring[n & 1], good, 2);
+			fake_chain(&b->d.ring[n & 1], good[n & 1], 2);
 			mg_notify(&b->d, n & 1);
 		}
 		if (i % 3 == 0) {
@@ -131,8 +132,8 @@ static void *boots(void *arg)
 	return NULL;
 }
 
-/* Writes anything anywhere but what places queues: that could set both on one ring, and their threads
- * would race in guest memory, by the guest's doing and at its loss. */
+/* Writes anything anywhere but what places queues: that could set both on one ring, and their
+ * threads would race in guest memory, by the guest's doing and at its loss. */
 static void *strays(void *arg)
 {
 	struct bench *b = arg;
