@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <asm/bootparam.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -28,10 +29,12 @@ struct range {
 	uint32_t type;
 };
 
-struct seed {
-	struct setup_data head;
+struct seed {			/* struct setup_data with its data */
+	uint64_t next;
+	uint32_t type, len;
 	uint8_t bytes[RNG_SEED_LEN];
 };
+_Static_assert(offsetof(struct seed, bytes) == offsetof(struct setup_data, data), "the same shape");
 
 struct pvh_info {
 	uint32_t magic, version, flags, nr_modules;
@@ -93,7 +96,7 @@ static int put_page_tables(const struct sm_gmem *gm)
 /* Spares the guest its wait for entropy: the kernel believes what its loader says. */
 static int put_seed(const struct sm_gmem *gm)
 {
-	struct seed seed = { .head = { .type = RNG_SEED_TYPE, .len = RNG_SEED_LEN } };
+	struct seed seed = { .type = RNG_SEED_TYPE, .len = RNG_SEED_LEN };
 	void *to = sm_gmem_ptr(gm, SM_LAYOUT_SETUP_DATA, sizeof(seed));
 
 	if (!to)

@@ -40,15 +40,15 @@ int sm_kvm_arch_vm(struct sm_hv *hv, struct sm_err *err)
 /* A guest that finds MTRRs switched off takes all memory for uncacheable and gives up on PAT. */
 static int set_msrs(const struct sm_kvm_vcpu *v)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry[1];
-	} msrs = {
-		.head.nmsrs = 1,
-		.entry = { { .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE | MTRR_WRITE_BACK } },
-	};
+	union {
+		struct kvm_msrs msrs;
+		uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+	} u = { .room = { 0 } };
 
-	return ioctl(v->fd, KVM_SET_MSRS, &msrs) == 1 ? 0 : -EINVAL;
+	u.msrs.nmsrs = 1;
+	u.msrs.entries[0] = (struct kvm_msr_entry){ .index = MSR_MTRR_DEF_TYPE,
+						    .data = MTRR_ENABLE | MTRR_WRITE_BACK };
+	return ioctl(v->fd, KVM_SET_MSRS, &u.msrs) == 1 ? 0 : -EINVAL;
 }
 
 int sm_kvm_arch_vcpu(struct sm_hv *hv, struct sm_kvm_vcpu *v, struct sm_err *err)
