@@ -384,35 +384,33 @@ static void check_try(enum sm_jail_thread kind, const char *kind_name, const str
 	assert_non_null(strstr(text, end));
 }
 
-static void need_filters(void)
+/* Whether the walls can be tried here; why not, for who reads the log. */
+static bool can_try(void)
 {
 #ifdef SM_SANITIZE
-	print_message("skipped: a build with sanitizers has no filters\n");
-	skip();
+	fprintf(stderr, "# the sizes of the filters alone: a build with sanitizers has none of them\n");
+	return false;
 #endif
-	if (geteuid() != 0) {
-		print_message("skipped: needs root\n");
-		skip();
-	}
+	if (geteuid() == 0)
+		return true;
+	fprintf(stderr, "# the sizes of the filters alone: the walls need root\n");
+	return false;
 }
 
 static void test_loop(void **state)
 {
-	need_filters();
 	for (size_t i = 0; i < SM_ARRAY_SIZE(loop_tries); i++)
 		check_try(SM_JAIL_LOOP, "loop", &loop_tries[i]);
 }
 
 static void test_vcpu(void **state)
 {
-	need_filters();
 	for (size_t i = 0; i < SM_ARRAY_SIZE(vcpu_tries); i++)
 		check_try(SM_JAIL_VCPU, "vcpu", &vcpu_tries[i]);
 }
 
 static void test_fs(void **state)
 {
-	need_filters();
 	for (size_t i = 0; i < SM_ARRAY_SIZE(fs_tries); i++)
 		check_try(SM_JAIL_FS, "fs", &fs_tries[i]);
 }
@@ -436,7 +434,6 @@ static void test_other_tables(void **state)
 	try_fn *const tries[] = { try_x32, try_i386 };
 	char text[RECORD_MAX];
 
-	need_filters();
 	for (size_t i = 0; i < SM_ARRAY_SIZE(tries); i++) {
 		int status = run_try(SM_JAIL_LOOP, tries[i], text);
 
@@ -491,7 +488,6 @@ static void test_capabilities(void **state)
 {
 	char text[8192];
 
-	need_filters();
 	run_status(SM_JAIL_LOOP, 0, text);
 	expect_status(text, "CapEff:\t0000000000000000");
 	expect_status(text, "CapPrm:\t0000000000000000");
@@ -506,7 +502,6 @@ static void test_unprivileged(void **state)
 {
 	char text[8192];
 
-	need_filters();
 	run_status(SM_JAIL_LOOP, 65534, text);
 	expect_status(text, "CapEff:\t0000000000000000");
 	expect_status(text, "NoNewPrivs:\t1");
@@ -554,6 +549,8 @@ int main(void)
 		cmocka_unit_test(test_capabilities), cmocka_unit_test(test_unprivileged),
 		cmocka_unit_test(test_sizes),
 	};
+	const struct CMUnitTest anywhere[] = { cmocka_unit_test(test_sizes) };
 
-	return cmocka_run_group_tests(tests, make_host, remove_host);
+	return can_try() ? cmocka_run_group_tests(tests, make_host, remove_host) :
+			   cmocka_run_group_tests(anywhere, NULL, NULL);
 }
