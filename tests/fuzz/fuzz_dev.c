@@ -101,6 +101,7 @@ static void init(struct guest *g, uint8_t what)
 	d->dev = make_device(g, what);
 	d->dev->broken = dg_broken;
 	d->dev->config_changed = dg_changed;
+	d->dev->config_changed_arg = d;
 	d->dev->broken_arg = d;
 	fake_guest_init(&d->g, MEM);
 	for (uint32_t i = 0; i < d->dev->ops->nqueues; i++) {
