@@ -99,8 +99,8 @@ int sm_proc_start_time(pid_t pid, uint64_t *start)
 	sm_auto_buf struct sm_buf b = SM_BUF_INIT(4096);
 	char path[32];
 	const char *p;
+	int r, threads;
 	char state;
-	int r;
 
 	if (pid <= 0)
 		return -ESRCH;
@@ -111,11 +111,13 @@ int sm_proc_start_time(pid_t pid, uint64_t *start)
 	/* proc(5): the command's name (field 2) may hold anything, parentheses too */
 	p = strrchr((const char *)b.data, ')');
 	if (!p || sscanf(p + 1,
-			 " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s"
+			 " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %d"
 			 " %*s %" SCNu64,
-			 &state, start) != 2)
+			 &state, &threads, start) != 3)
 		return -EIO;
-	return state == 'Z' || state == 'X' ? -ESRCH : 0;
+	/* The first thread may be gone before the others, which still hold what the process holds: its
+	 * files, and, in the first process of a pid namespace, the rest of the namespace. */
+	return (state == 'Z' || state == 'X') && threads <= 1 ? -ESRCH : 0;
 }
 
 /* Where the clock is not to be had without one: #syscalls:all clock_gettime */

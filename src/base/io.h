@@ -49,7 +49,7 @@ int sm_set_cloexec(int fd, int on);
 int sm_fix_stdio(void);
 
 /* Start time of a process in clock ticks since boot (/proc/PID/stat field 22): with the pid it names
- * a process for good. -ESRCH if there is none or it is a zombie. */
+ * a process for good. -ESRCH if there is none or it is a zombie, all of its threads gone. */
 int sm_proc_start_time(pid_t pid, uint64_t *start);
 
 /* CLOCK_MONOTONIC in nanoseconds. */

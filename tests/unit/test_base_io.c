@@ -13,12 +13,14 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -491,6 +493,51 @@ static void test_proc_start_time(void **state)
 	assert_int_equal(sm_proc_start_time(-1, &own), -ESRCH);
 }
 
+static void *wait_for_ever(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+/* Whether the first thread of a process has ended. */
+static bool leader_is_gone(pid_t pid)
+{
+	char path[32], text[512];
+	FILE *f;
+	size_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	n = fread(text, 1, sizeof(text) - 1, f);
+	text[n] = '\0';
+	fclose(f);
+	return strstr(text, ") Z ");
+}
+
+static void test_proc_without_its_first_thread(void **state)
+{
+	siginfo_t info;
+	pthread_t thread;
+	uint64_t start;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (pthread_create(&thread, NULL, wait_for_ever, NULL))
+			_exit(1);
+		syscall(SYS_exit, 0);	/* this thread alone */
+	}
+	while (!leader_is_gone(pid))
+		sched_yield();
+	assert_int_equal(sm_proc_start_time(pid, &start), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+	assert_int_equal(sm_proc_start_time(pid, &start), -ESRCH);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 static void test_steal(void **state)
 {
 	char *text = sm_strf("%d-%s", 7, "x");
@@ -526,6 +573,7 @@ int main(void)
 		CASE(test_fd_flags),
 		CASE(test_fix_stdio),
 		CASE(test_proc_start_time),
+		CASE(test_proc_without_its_first_thread),
 		CASE(test_steal),
 	};
 
