@@ -244,6 +244,10 @@ static const struct warning warnings[] = {
 	  "[{\"path\":\"/dev/sda\",\"type\":\"b\",\"major\":8,\"minor\":0}]}",
 	  "config.json: linux.devices[0]: /dev/sda left out: a device of the host "
 	  "(runtime-spec config-linux.md#devices)" },
+	{ LINUX, QUIET ",\"devices\":[{\"path\":\"/dev/sda\",\"type\":\"b\",\"major\":8,\"minor\":0}],"
+	  "\"resources\":{\"devices\":[{\"allow\":false},{\"allow\":true,\"access\":\"rwm\"}]}",
+	  "config.json: linux.devices[0]: /dev/sda left out: a device of the host "
+	  "(runtime-spec config-linux.md#devices)" },
 };
 
 static void test_warning(void **state)
