@@ -76,7 +76,8 @@ static int check_executable(const char *path, struct sm_err *err)
 	if (stat(path, &st) < 0)
 		return sm_err_sys(err, errno, "stat %s", path);
 	if (S_ISDIR(st.st_mode))
-		return sm_err_set(err, -EISDIR, "%s", "is a directory");
+		/* Docker and Podman make 126 of "permission denied" */
+		return sm_err_set(err, -EISDIR, "%s", "is a directory: permission denied");
 	if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0)
 		return sm_err_set(err, -errno, "%s",
 				  errno == EACCES ? "permission denied" : strerrordesc_np(errno));

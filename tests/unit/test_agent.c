@@ -639,7 +639,7 @@ static const struct lookup_case {
 	{ "nosuch", "exec: \"nosuch\": executable file not found in $PATH" },
 	{ "/nosuch", "exec: \"/nosuch\": stat /nosuch: no such file or directory" },
 	{ "/etc/plain", "exec: \"/etc/plain\": permission denied" },
-	{ "/etc", "exec: \"/etc\": is a directory" },
+	{ "/etc", "exec: \"/etc\": is a directory: permission denied" },
 	{ "./nosuch", "exec: \"./nosuch\": stat ./nosuch: no such file or directory" },
 	{ "/etc/passwd/x", "exec: \"/etc/passwd/x\": stat /etc/passwd/x: not a directory" },
 };

@@ -163,7 +163,7 @@ static void test_lookup(void **state)
 	prog = sm_strf("%s/b/prog", t->dir);
 	plain = sm_strf("%s/a/plain", t->dir);
 	text = sm_strf("exec: \"%s\": permission denied", plain);
-	dir_text = sm_strf("exec: \"%s/a\": is a directory", t->dir);
+	dir_text = sm_strf("exec: \"%s/a\": is a directory: permission denied", t->dir);
 	/* a directory of that name is passed over, as is a file that cannot be executed */
 	check_lookup("prog", path, 0, prog);
 	check_lookup(prog, "", 0, prog);
