@@ -12,8 +12,8 @@
  *	sm-vmm started				killed, waited for
  *	prestart, createRuntime, createContainer hooks (the guest boots meanwhile)
  *						poststop hooks
- *	Sandbox.Create answered			(the same kill)
- *	"created"
+ *	exports opened				closed, and the mounts of createContainer hooks with
+ *them Sandbox.Create answered			(the same kill) "created"
  *
  * Each row is a function; a failure in one runs sm_container_undo(), which looks at what is there.
  */
@@ -364,40 +364,52 @@ static int launch(struct sm_container *c, const struct sm_vm_size *size, struct 
 /* ---- hooks ---------------------------------------------------------------------------------- */
 
 static int run_hooks(const sm_hook_list *hooks, const struct sm_state *state, enum sm_status status,
-		     pid_t ns_of, int abort_fd, struct sm_err *err)
+		     struct sm_hook_run run, struct sm_err *err)
 {
 	sm_auto_free char *json = hooks->n ? sm_ocistate_hook(state, status, state->vmm.pid) : NULL;
-	const struct sm_hook_run run = { json, state->bundle, ns_of, abort_fd };
 
+	run.state = json;
 	if (!hooks->n)
 		return 0;
 	return json ? sm_hooks_run(hooks, &run, err) : sm_err_sys(err, -ENOMEM, "hooks");
 }
 
+/* In the container's network namespace and a mount namespace with its root, from which it is
+ * shared afterwards, so that the guest sees what they mounted there. */
+static int run_container_hooks(struct sm_container *c, struct sm_err *err)
+{
+	const struct sm_hook_run run = {
+		.cwd = c->state->rootfs,
+		.abort_fd = c->launch.pidfd,
+		.ns_of = c->launch.proc.pid,
+		.mounts = &c->mounts,
+		.env = &c->config->process->env,
+	};
+	const sm_hook_list *hooks = &c->config->hooks.create_container;
+	int r = hooks->n ? sm_mntns_make(c->state->rootfs, &c->mounts, err) : 0;
+
+	return r < 0 ? r : run_hooks(hooks, c->state, SM_STATUS_CREATING, run, err);
+}
+
 static int run_create_hooks(struct sm_container *c, struct sm_err *err)
 {
 	const struct sm_hooks *h = &c->config->hooks;
-	const struct {
-		const sm_hook_list *hooks;
-		pid_t ns_of;
-	} phases[] = {
-		{ &h->prestart, 0 },
-		{ &h->create_runtime, 0 },
-		{ &h->create_container, c->launch.proc.pid },
-	};
-	int r = 0;
+	const struct sm_hook_run run = { .cwd = c->state->bundle, .abort_fd = c->launch.pidfd };
+	int r;
 
 	c->hooked = true;
-	for (size_t i = 0; r == 0 && i < SM_ARRAY_SIZE(phases); i++)
-		r = run_hooks(phases[i].hooks, c->state, SM_STATUS_CREATING, phases[i].ns_of,
-			      c->launch.pidfd, err);
+	r = run_hooks(&h->prestart, c->state, SM_STATUS_CREATING, run, err);
+	if (r == 0)
+		r = run_hooks(&h->create_runtime, c->state, SM_STATUS_CREATING, run, err);
+	if (r == 0)
+		r = run_container_hooks(c, err);
 	return r < 0 ? sm_err_wrap(err, "error during container init") : 0;
 }
 
 static void run_poststop(const struct sm_state *state, const struct sm_config *config)
 {
 	sm_auto_free char *json = NULL;
-	struct sm_hook_run run = { NULL, state->bundle, 0, -1 };
+	struct sm_hook_run run = { .cwd = state->bundle, .abort_fd = -1 };
 
 	if (!config->hooks.poststop.n)
 		return;
@@ -410,23 +422,25 @@ static void run_poststop(const struct sm_state *state, const struct sm_config *c
 /* ---- the request ---------------------------------------------------------------------------- */
 
 static int open_exports(const struct sm_guest_container *g, Supermachine__Sandbox__V1__Export *msgs,
-			struct sm_request_fds *fds, struct sm_err *err)
+			const struct sm_mntns *in, struct sm_request_fds *fds, struct sm_err *err)
 {
+	sm_auto_free int *opened = NULL;
+	int r;
+
 	if (g->nexports > SM_REQUEST_FDS_MAX - 3)
 		return sm_err_set(err, -E2BIG, CONFIG_NAME ": mounts: at most %d bind sources",
 				  SM_REQUEST_FDS_MAX - 4);
-	for (size_t i = 0; i < g->nexports; i++) {
-		int fd = sm_export_open(&g->exports[i]);
-
-		if (fd < 0)
-			return sm_err_sys(err, fd, "%s \"%s\"", i ? "mount source" : "rootfs",
-					  g->exports[i].path);
+	opened = calloc(g->nexports, sizeof(*opened));
+	if (!opened)
+		return sm_err_sys(err, -ENOMEM, "exports");
+	r = sm_export_open(g->exports, g->nexports, in, opened, err);
+	for (size_t i = 0; r == 0 && i < g->nexports; i++) {
 		supermachine__sandbox__v1__export__init(&msgs[i]);
 		msgs[i].name = (char *)g->exports[i].name;
 		msgs[i].readonly = g->exports[i].readonly;
-		msgs[i].export_fd = (uint32_t)sm_request_put(fds, fd);
+		msgs[i].export_fd = (uint32_t)sm_request_put(fds, opened[i]);
 	}
-	return 0;
+	return r;
 }
 
 static int send_create(struct sm_container *c, const struct sm_guest_container *g,
@@ -442,7 +456,8 @@ static int send_create(struct sm_container *c, const struct sm_guest_container *
 
 	if (!msgs || !list || !fds)
 		return sm_err_sys(err, -ENOMEM, "request");
-	r = open_exports(g, msgs, fds, err);
+	r = open_exports(g, msgs, c->mounts.ns < 0 ? NULL : &c->mounts, fds, err);
+	sm_mntns_close(&c->mounts);
 	if (r == 0) {
 		for (size_t i = 0; i < g->nexports; i++)
 			list[i] = &msgs[i];
@@ -607,6 +622,7 @@ void sm_container_free(struct sm_container *c)
 	sm_tty_restore(&c->tty);
 	sm_session_free(&c->session);
 	sm_launch_release(&c->launch);
+	sm_mntns_close(&c->mounts);
 	sm_pty_close(&c->pty);
 	sm_state_free(&c->state);
 	sm_config_free(c->config);
@@ -627,7 +643,8 @@ int sm_container_started(const struct sm_store *s, struct sm_state *state,
 	state->status = SM_STATUS_RUNNING;
 	r = sm_store_save(s, state, err);
 	if (r == 0)
-		r = run_hooks(&config->hooks.poststart, state, SM_STATUS_RUNNING, 0, -1, err);
+		r = run_hooks(&config->hooks.poststart, state, SM_STATUS_RUNNING,
+			      (struct sm_hook_run){ .cwd = state->bundle, .abort_fd = -1 }, err);
 	if (r < 0)
 		sm_container_kill_vmm(state, &ignored);
 	return r;

@@ -6,6 +6,7 @@
 #include "runtime/cgroup.h"
 #include "runtime/console.h"
 #include "runtime/launch.h"
+#include "runtime/mntns.h"
 #include "runtime/runtime.h"
 #include "runtime/session.h"
 #include "runtime/settings.h"
@@ -51,6 +52,7 @@ struct sm_container {
 	struct sm_cgroups cgroups;
 	struct sm_launch launch;
 	struct sm_session *session;
+	struct sm_mntns mounts;		/* of createContainer hooks, until the exports are open */
 	struct sm_pty pty;		/* the slave is open until sm-vmm has it */
 	struct sm_tty tty;		/* the user's, in the foreground */
 	bool stored, hooked;		/* what a rollback has to undo */
@@ -60,7 +62,7 @@ struct sm_container {
 #define SM_CONTAINER_INIT                                                                       \
 	{                                                                                       \
 		.store = SM_STORE_INIT, .launch = SM_LAUNCH_INIT, .pty = SM_PTY_INIT,           \
-		.tty = SM_TTY_INIT                                                              \
+		.tty = SM_TTY_INIT, .mounts = SM_MNTNS_INIT                                     \
 	}
 
 /* Makes the container; on 0 its status is "created" and it is locked. On failure all is undone;

@@ -60,7 +60,7 @@ static char **vector(const struct sm_strs *strs, const char *first)
 	return v;
 }
 
-static int enter(pid_t pid)
+static int enter_network(pid_t pid)
 {
 	sm_auto_close int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
@@ -70,7 +70,8 @@ static int enter(pid_t pid)
 static void child(struct hook *k)
 {
 	char **argv = vector(&k->h->args, k->h->path);
-	char **envp = k->h->env.v ? vector(&k->h->env, NULL) : environ;
+	const struct sm_strs *env = k->h->env.v ? &k->h->env : k->run->env;
+	char **envp = env ? vector(env, NULL) : environ;
 	sigset_t none;
 	int r = argv && envp ? 0 : -ENOMEM;
 
@@ -80,7 +81,9 @@ static void child(struct hook *k)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setpgid(0, 0);
 	if (r == 0 && k->run->ns_of)
-		r = enter(k->run->ns_of);
+		r = enter_network(k->run->ns_of);
+	if (r == 0 && k->run->mounts)
+		r = sm_mntns_enter(k->run->mounts);
 	if (r == 0)
 		r = chdir(k->run->cwd) < 0 ? -errno : 0;
 	for (int i = 0; r == 0 && i < PIPES; i++) {

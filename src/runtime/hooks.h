@@ -3,17 +3,20 @@
 #define SM_RUNTIME_HOOKS_H
 
 #include "base/err.h"
+#include "runtime/mntns.h"
 #include "spec/config.h"
 
 /*
  * Hooks that run on the host (runtime-spec config.md#posix-platform-hooks): state JSON on standard
- * input, the bundle as working directory, standard output and error into the message of a failure.
+ * input, standard output and error into the message of a failure.
  */
 struct sm_hook_run {
 	const char *state;	/* JSON */
 	const char *cwd;
-	pid_t ns_of;		/* in whose network namespace; 0: in ours */
 	int abort_fd;		/* readable: the container is lost, stop; -1: none */
+	pid_t ns_of;		/* in whose network namespace; 0: in ours */
+	const struct sm_mntns *mounts;	/* in which mount namespace; NULL: in ours */
+	const struct sm_strs *env;	/* of a hook that has none; NULL: ours */
 };
 
 /* In order, until one fails. runc's texts. SIGPIPE must be ignored. */

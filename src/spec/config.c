@@ -183,15 +183,18 @@ static const struct sm_field process_fields[] = {
 static const struct sm_schema process_schema = { "config.md#process", sizeof(struct sm_process),
 						 process_fields };
 
-#define NO_IDMAP "id-mapped mounts are not supported: leave the mappings and idmap out"
+SCHEMA(id_mapping_schema, "config-linux.md#user-namespace-mappings", sm_id_mapping,
+	ROW(sm_id_mapping, "containerID", U32, container_id),
+	ROW(sm_id_mapping, "hostID", U32, host_id),
+	ROW(sm_id_mapping, "size", U32, size));
 
 SCHEMA(mount_schema, "config.md#mounts", sm_mount,
 	ROW(sm_mount, "destination", STRING, destination),
 	ROW(sm_mount, "type", STRING, type),
 	ROW(sm_mount, "source", STRING, source),
 	ROW(sm_mount, "options", STRINGS, option_words),
-	REFUSED("uidMappings", NO_IDMAP),
-	REFUSED("gidMappings", NO_IDMAP));
+	SUB(sm_mount, "uidMappings", ARRAY, uid_mappings, id_mapping_schema),
+	SUB(sm_mount, "gidMappings", ARRAY, gid_mappings, id_mapping_schema));
 
 SCHEMA(hook_schema, "config.md#posix-platform-hooks", sm_hook,
 	ROW(sm_hook, "path", STRING, path),
@@ -210,11 +213,6 @@ SCHEMA(hooks_schema, "config.md#posix-platform-hooks", sm_hooks,
 SCHEMA(namespace_schema, "config-linux.md#namespaces", sm_namespace,
 	WORD(sm_namespace, "type", WORD, type, sm_namespace_words, NULL),
 	ROW(sm_namespace, "path", STRING, path));
-
-SCHEMA(id_mapping_schema, "config-linux.md#user-namespace-mappings", sm_id_mapping,
-	ROW(sm_id_mapping, "containerID", U32, container_id),
-	ROW(sm_id_mapping, "hostID", U32, host_id),
-	ROW(sm_id_mapping, "size", U32, size));
 
 SCHEMA(time_offset_schema, "config-linux.md#offset-for-time-namespace", sm_time_offset,
 	ROW(sm_time_offset, "secs", I64, secs),

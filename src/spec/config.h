@@ -77,12 +77,18 @@ struct sm_process {
 	const char *selinux_label;
 };
 
+struct sm_id_mapping {
+	struct sm_u64 container_id, host_id, size;
+};
+typedef SM_LIST(struct sm_id_mapping) sm_id_map_list;
+
 struct sm_mount {
 	const char *destination;
 	const char *type;	/* "bind" also where only the options say so */
 	const char *source;
 	struct sm_strs option_words;
 	struct sm_mount_options options;
+	sm_id_map_list uid_mappings, gid_mappings;
 };
 
 struct sm_hook {
@@ -102,10 +108,6 @@ struct sm_hooks {
 struct sm_namespace {
 	struct sm_u64 type;	/* CLONE_NEW* */
 	const char *path;	/* only ever the network namespace's */
-};
-
-struct sm_id_mapping {
-	struct sm_u64 container_id, host_id, size;
 };
 
 struct sm_time_offset {
@@ -242,8 +244,7 @@ struct sm_config {
 
 	/* linux */
 	SM_LIST(struct sm_namespace) namespaces;
-	SM_LIST(struct sm_id_mapping) uid_mappings;
-	SM_LIST(struct sm_id_mapping) gid_mappings;
+	sm_id_map_list uid_mappings, gid_mappings;
 	SM_LIST(struct sm_time_offset) time_offsets;
 	SM_LIST(struct sm_device) devices;
 	struct sm_pairs sysctl;

@@ -145,16 +145,56 @@ static bool readonly(const struct sm_mount_options *o)
 	return (o->flags & MS_RDONLY) || (o->rec_set & 1 /* MOUNT_ATTR_RDONLY */);
 }
 
+/* What an id-mapped mount asks for, by default the container's user namespace; NULL: none is. */
+static int find_idmap(struct build *b, const struct sm_mount *m, const struct sm_idmap **out)
+{
+	const struct sm_config *config = b->config;
+	bool own = m->uid_mappings.n;
+	struct sm_idmap *map;
+
+	*out = NULL;
+	if (!own && !m->options.idmap)
+		return 0;
+	map = sm_arena_alloc(b->arena, sizeof(*map));
+	if (!map)
+		return -ENOMEM;
+	map->uids = own ? m->uid_mappings : config->uid_mappings;
+	map->gids = own ? m->gid_mappings : config->gid_mappings;
+	map->recursive = m->options.idmap_recursive;
+	*out = map;
+	return 0;
+}
+
+static bool same_ids(const sm_id_map_list *a, const sm_id_map_list *b)
+{
+	for (size_t i = 0; i < a->n && a->n == b->n; i++)
+		if (a->v[i].container_id.v != b->v[i].container_id.v ||
+		    a->v[i].host_id.v != b->v[i].host_id.v || a->v[i].size.v != b->v[i].size.v)
+			return false;
+	return a->n == b->n;
+}
+
+static bool same_idmap(const struct sm_idmap *a, const struct sm_idmap *b)
+{
+	if (!a || !b)
+		return a == b;
+	return a->recursive == b->recursive && same_ids(&a->uids, &b->uids) &&
+	       same_ids(&a->gids, &b->gids);
+}
+
 /* The name of the export of a source: of an earlier mount if there is one. */
 static int export_source(struct build *b, const struct sm_mount *m, const struct sm_source *source,
 			 char **name)
 {
 	struct sm_guest_export *e = b->c->exports + 1;
+	const struct sm_idmap *idmap;
 	bool recursive = m->options.flags & MS_REC;
 	size_t n = b->c->nexports - 1;
 
+	if (find_idmap(b, m, &idmap))
+		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
-		if (strcmp(e[i].path, source->path))
+		if (strcmp(e[i].path, source->path) || !same_idmap(e[i].idmap, idmap))
 			continue;
 		e[i].recursive |= recursive;
 		e[i].readonly = e[i].readonly && readonly(&m->options);
@@ -168,6 +208,7 @@ static int export_source(struct build *b, const struct sm_mount *m, const struct
 				     .readonly = readonly(&m->options),
 				     .is_file = source->is_file,
 				     .recursive = recursive,
+				     .idmap = idmap,
 			     });
 }
 
@@ -182,6 +223,11 @@ static int put_bind(struct build *b, size_t i, Supermachine__Agent__V1__Mount *o
 		return rc;
 	}
 	out->is_file = source.is_file;
+	if (source.guest && (m->options.idmap || m->uid_mappings.n))
+		return sm_err_set(b->err, -EOPNOTSUPP,
+				  "config.json: mounts[%zu]: %s is the guest's own and cannot be "
+				  "id-mapped: leave the mappings and idmap out",
+				  i, source.path);
 	if (source.guest)
 		out->guest_source = (char *)source.guest;
 	else

@@ -11,7 +11,8 @@
 
 /*
  * A config as the agent's messages, and the directories and files of the host that the VM must be
- * given for it: "rootfs", and "m0", "m1"… for the bind mounts (mounts of one source share one).
+ * given for it: "rootfs", and "m0", "m1"… for the bind mounts (mounts of one source share one, if they
+ * show owners alike).
  */
 struct sm_guest_inputs {
 	const char *id;
@@ -22,12 +23,19 @@ struct sm_guest_inputs {
 					 * the shares are the container's already */
 };
 
+/* How a mount shows owners: an id of the file system, which is a containerID, as the hostID. */
+struct sm_idmap {
+	sm_id_map_list uids, gids;
+	bool recursive;		/* what is mounted below it as well */
+};
+
 struct sm_guest_export {
 	const char *name;
 	const char *path; /* on the host, absolute; symlinks are to be followed when it is opened */
 	bool readonly;
 	bool is_file;		/* not a directory */
 	bool recursive;		/* with what is mounted below it: one of its mounts is */
+	const struct sm_idmap *idmap;	/* NULL: as it is */
 };
 
 struct sm_guest_container {

@@ -29,7 +29,7 @@ static const struct option options[] = {
 	{ "diratime", CLEAR, MS_NODIRATIME },
 	{ "dirsync", SET, MS_DIRSYNC },
 	{ "exec", CLEAR, MS_NOEXEC },
-	{ "idmap", IDMAP, 0 },
+	{ "idmap", IDMAP, false },
 	{ "iversion", SET, MS_I_VERSION },
 	{ "lazytime", SET, MS_LAZYTIME },
 	{ "loud", CLEAR, MS_SILENT },
@@ -53,7 +53,7 @@ static const struct option options[] = {
 	{ "relatime", SET, MS_RELATIME },
 	{ "remount", SET, MS_REMOUNT },
 	{ "rexec", REC_CLEAR, MOUNT_ATTR_NOEXEC },
-	{ "ridmap", IDMAP, 0 },
+	{ "ridmap", IDMAP, true },
 	{ "rnoatime", REC_SET, MOUNT_ATTR_NOATIME },
 	{ "rnodev", REC_SET, MOUNT_ATTR_NODEV },
 	{ "rnodiratime", REC_SET, MOUNT_ATTR_NODIRATIME },
@@ -148,6 +148,7 @@ static int apply(struct sm_mount_options *out, const struct option *o)
 		break;
 	case IDMAP:
 		out->idmap = true;
+		out->idmap_recursive = o->value;
 		break;
 	}
 	return 0;

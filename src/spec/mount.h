@@ -19,7 +19,7 @@ struct sm_mount_options {
 	uint64_t rec_set;	/* MOUNT_ATTR_* of the r… words */
 	uint64_t rec_clear;
 	bool copy_up;		/* tmpcopyup */
-	bool idmap;		/* idmap, ridmap */
+	bool idmap, idmap_recursive;	/* idmap; ridmap: both */
 	const char *data;	/* the other words, comma separated; in the arena; NULL: none */
 };
 

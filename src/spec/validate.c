@@ -180,6 +180,35 @@ static int check_version(struct sm_check *c)
 
 #define MOUNTS "config.md#mounts"
 
+static int check_idmap(struct sm_check *c, size_t i)
+{
+	const struct sm_mount *m = &c->config->mounts.v[i];
+	size_t uids = m->uid_mappings.n, gids = m->gid_mappings.n;
+	char field[64];
+	int rc;
+
+	if (!m->options.idmap && !uids && !gids)
+		return 0;
+	if (strcmp(m->type, "bind"))
+		return sm_check_bad(
+			c, sm_check_at(c, "mounts[%zu]", i), MOUNTS,
+			"only bind mounts can be id-mapped: leave the mappings and idmap "
+			"out");
+	if (!uids != !gids)
+		return sm_check_bad(
+			c, sm_check_at(c, "mounts[%zu].%sMappings", i, uids ? "gid" : "uid"),
+			MOUNTS, "must be given together with %sMappings", uids ? "uid" : "gid");
+	if (!uids && !c->config->uid_mappings.n)
+		return sm_check_bad(c, sm_check_at(c, "mounts[%zu].options", i), MOUNTS,
+				    "%s without mappings needs a user namespace: give the mount "
+				    "uidMappings and gidMappings",
+				    m->options.idmap_recursive ? "ridmap" : "idmap");
+	snprintf(field, sizeof(field), "mounts[%zu].uidMappings", i);
+	rc = sm_check_map(c, field, &m->uid_mappings);
+	snprintf(field, sizeof(field), "mounts[%zu].gidMappings", i);
+	return rc ? rc : sm_check_map(c, field, &m->gid_mappings);
+}
+
 static int check_mount(struct sm_check *c, size_t i)
 {
 	const struct sm_mount *m = &c->config->mounts.v[i];
@@ -194,10 +223,6 @@ static int check_mount(struct sm_check *c, size_t i)
 	if (bind && (!m->source || !m->source[0]))
 		return sm_check_bad(c, sm_check_at(c, "mounts[%zu].source", i), MOUNTS,
 				    "must not be empty for a bind mount");
-	if (m->options.idmap)
-		return sm_check_bad(
-			c, sm_check_at(c, "mounts[%zu].options", i), MOUNTS,
-			"id-mapped mounts are not supported: leave idmap and ridmap out");
 	if (bind && m->options.data)
 		return sm_check_bad(c, sm_check_at(c, "mounts[%zu].options", i), MOUNTS,
 				    "bind mounts cannot have any filesystem-specific options "
@@ -214,8 +239,11 @@ static int check_mounts(struct sm_check *c)
 {
 	int rc = 0;
 
-	for (size_t i = 0; i < c->config->mounts.n && !rc; i++)
+	for (size_t i = 0; i < c->config->mounts.n && !rc; i++) {
 		rc = check_mount(c, i);
+		if (!rc)
+			rc = check_idmap(c, i);
+	}
 	return rc;
 }
 

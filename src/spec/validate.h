@@ -47,6 +47,9 @@ int sm_check_rules(struct sm_check *check, const struct sm_rule *rules); /* ends
 uint32_t sm_check_cpu_list(const char *list, uint32_t max, void (*each)(uint32_t cpu, void *arg),
 			   void *arg);
 
+/* Mappings of ids; field is the name of the list. */
+int sm_check_map(struct sm_check *check, const char *field, const sm_id_map_list *map);
+
 int sm_check_process(struct sm_check *check);
 int sm_check_linux(struct sm_check *check);
 int sm_check_resources(struct sm_check *check);

@@ -125,13 +125,14 @@ static int warn_missing_namespaces(struct sm_check *c)
 	return rc;
 }
 
-static int check_map(struct sm_check *c, const char *which, const struct sm_id_mapping *v, size_t n)
+int sm_check_map(struct sm_check *c, const char *field, const sm_id_map_list *map)
 {
-	for (size_t i = 0; i < n; i++)
+	const struct sm_id_mapping *v = map->v;
+
+	for (size_t i = 0; i < map->n; i++)
 		if (!v[i].size.v || v[i].container_id.v + v[i].size.v > UINT32_MAX ||
 		    v[i].host_id.v + v[i].size.v > UINT32_MAX)
-			return sm_check_bad(c, sm_check_at(c, "linux.%s[%zu].size", which, i),
-					    MAPPINGS,
+			return sm_check_bad(c, sm_check_at(c, "%s[%zu].size", field, i), MAPPINGS,
 					    "must be at least 1 and not lead past the last id");
 	return 0;
 }
@@ -139,10 +140,9 @@ static int check_map(struct sm_check *c, const char *which, const struct sm_id_m
 static int check_maps(struct sm_check *c)
 {
 	const struct sm_config *config = c->config;
-	int rc = check_map(c, "uidMappings", config->uid_mappings.v, config->uid_mappings.n);
+	int rc = sm_check_map(c, "linux.uidMappings", &config->uid_mappings);
 
-	return rc ? rc
-		  : check_map(c, "gidMappings", config->gid_mappings.v, config->gid_mappings.n);
+	return rc ? rc : sm_check_map(c, "linux.gidMappings", &config->gid_mappings);
 }
 
 static int check_time_offsets(struct sm_check *c)

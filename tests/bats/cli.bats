@@ -612,7 +612,7 @@ hook() {
 	[ "$(cat "$log")" = "prestart $BUNDLE $creating
 createRuntime $BUNDLE $creating
 second
-createContainer $BUNDLE $creating" ]
+createContainer $BUNDLE/rootfs $creating" ]
 	sm start "$ID"
 	[ "$(tail -n 1 "$log")" = "poststart $BUNDLE ${creating/creating/running}" ]
 	sm delete --force "$ID"

@@ -116,8 +116,20 @@ BAD(TOP,
 BAD(TOP,
 	"\"mounts\":[{\"destination\":\"/a\",\"type\":\"bind\",\"source\":\"/\",\"options\":[\"ridmap\""
 	"]}]",
-	"config.json: mounts[0].options: id-mapped mounts are not supported: leave "
-	"idmap and ridmap out (runtime-spec config.md#mounts)")
+	"config.json: mounts[0].options: ridmap without mappings needs a user "
+	"namespace: give the mount uidMappings and gidMappings (runtime-spec "
+	"config.md#mounts)")
+BAD(TOP,
+	"\"mounts\":[{\"destination\":\"/a\",\"type\":\"bind\",\"source\":\"/\","
+	"\"gidMappings\":[{\"containerID\":0,\"hostID\":0,\"size\":1}]}]",
+	"config.json: mounts[0].uidMappings: must be given together with gidMappings "
+	"(runtime-spec config.md#mounts)")
+BAD(TOP,
+	"\"mounts\":[{\"destination\":\"/a\",\"type\":\"bind\",\"source\":\"/\","
+	"\"uidMappings\":[{\"containerID\":0,\"hostID\":0,\"size\":1}],"
+	"\"gidMappings\":[{\"containerID\":0,\"hostID\":0}]}]",
+	"config.json: mounts[0].gidMappings[0].size: must be at least 1 and not lead "
+	"past the last id (runtime-spec config-linux.md#user-namespace-mappings)")
 BAD(TOP,
 	"\"mounts\":[{\"destination\":\"/a\",\"type\":\"tmpfs\",\"options\":\"ro\"}]",
 	"config.json: mounts[0].options: must be an array, not a string (runtime-spec "
@@ -129,8 +141,8 @@ BAD(TOP,
 BAD(TOP,
 	"\"mounts\":[{\"destination\":\"/a\",\"type\":\"tmpfs\",\"uidMappings\":[{\"containerID\":0"
 	",\"hostID\":0,\"size\":1}]}]",
-	"config.json: mounts[0].uidMappings: id-mapped mounts are not supported: leave "
-	"the mappings and idmap out (runtime-spec config.md#mounts)")
+	"config.json: mounts[0]: only bind mounts can be id-mapped: leave the mappings "
+	"and idmap out (runtime-spec config.md#mounts)")
 BAD(TOP,
 	"\"vm\":{\"hypervisor\":{\"path\":\"/usr/bin/qemu\"}}",
 	"config.json: vm.hypervisor: the hypervisor cannot be chosen: this runtime "

@@ -304,9 +304,11 @@ static int open_export(bool readonly)
 {
 	char path[sizeof(dir) + 8];
 	const struct sm_guest_export e = { .name = "e", .path = path, .readonly = readonly };
+	sm_auto_err struct sm_err err = SM_ERR_INIT;
+	int fd;
 
 	snprintf(path, sizeof(path), "%s/export", dir);
-	return sm_export_open(&e);
+	return sm_export_open(&e, 1, NULL, &fd, &err) < 0 ? -1 : fd;
 }
 
 static void go_to_jail(struct cell *c, uid_t uid)

@@ -111,7 +111,9 @@ static int run_shell(const char *text, int64_t timeout, int abort_fd, struct sm_
 		.timeout = { timeout != 0, timeout },
 	};
 	const sm_hook_list list = { &hook, 1 };
-	const struct sm_hook_run run = { "{\"id\":\"x\"}", "/", 0, abort_fd };
+	const struct sm_hook_run run = { .state = "{\"id\":\"x\"}",
+					 .cwd = "/",
+					 .abort_fd = abort_fd };
 
 	return sm_hooks_run(&list, &run, err);
 }
@@ -154,7 +156,7 @@ static void test_hook_that_is_not_there(void **state)
 {
 	const struct sm_hook hook = { .path = "/no/such/hook" };
 	const sm_hook_list list = { &hook, 1 };
-	const struct sm_hook_run run = { "{}", "/", 0, -1 };
+	const struct sm_hook_run run = { .state = "{}", .cwd = "/", .abort_fd = -1 };
 	sm_auto_err struct sm_err err = SM_ERR_INIT;
 
 	assert_int_equal(sm_hooks_run(&list, &run, &err), -ENOENT);

@@ -216,6 +216,37 @@ static void test_mounts(void **state)
 	assert_true(b->c->exports[2].is_file);
 }
 
+/* clang-format off */
+/* Mounts of one source share an export if they show owners alike. */
+static void test_idmaps(void **state)
+{
+#define IDMAP(host) "\"uidMappings\":[{\"containerID\":0,\"hostID\":" host ",\"size\":9}]," \
+		    "\"gidMappings\":[{\"containerID\":1,\"hostID\":" host ",\"size\":9}]"
+#define BIND(options) "{\"destination\":\"/a\",\"source\":\"/usr\",\"options\":[" options "]"
+	struct bundle *b = *state;
+	const struct sm_guest_export *e;
+	const struct sm_idmap *map;
+
+	build(b, "",
+	      ",\"mounts\":[" BIND("\"bind\"") "}," BIND("\"bind\"") "," IDMAP("5") "},"
+	      BIND("\"bind\",\"idmap\"") "," IDMAP("5") "}," BIND("\"bind\"") "," IDMAP("6") "},"
+	      BIND("\"rbind\",\"ridmap\"") "," IDMAP("5") "}," BIND("\"bind\",\"idmap\"") "}],"
+	      "\"linux\":{\"namespaces\":[{\"type\":\"user\"}]," IDMAP("7") "}");
+	/* clang-format on */
+	assert_int_equal(b->c->nexports, 6);
+	e = b->c->exports + 1;
+	assert_null(e[0].idmap);
+	map = e[1].idmap;
+	assert_int_equal(map->uids.v[0].host_id.v, 5);
+	assert_int_equal(map->gids.v[0].container_id.v, 1);
+	assert_false(map->recursive);
+	assert_int_equal(e[2].idmap->uids.v[0].host_id.v, 6);
+	assert_int_equal(e[3].idmap->uids.v[0].host_id.v, 5);
+	assert_true(e[3].idmap->recursive);
+	assert_int_equal(e[4].idmap->gids.v[0].host_id.v, 7);
+	assert_string_equal(b->c->msg->mounts[1]->export, b->c->msg->mounts[2]->export);
+}
+
 static void test_guest_sources(void **state)
 {
 	struct bundle *b = *state;
@@ -607,6 +638,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_readonly_root, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_root, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mounts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_idmaps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_guest_sources, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_sources, setup, teardown),
 		cmocka_unit_test(test_options),
