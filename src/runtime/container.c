@@ -12,8 +12,10 @@
  *	sm-vmm started				killed, waited for
  *	prestart, createRuntime, createContainer hooks (the guest boots meanwhile)
  *						poststop hooks
- *	exports opened				closed, and the mounts of createContainer hooks with
- *them Sandbox.Create answered			(the same kill) "created"
+ *	exports opened				closed, and the mounts of createContainer hooks with them
+ *	Sandbox.Create answered			(the same kill)
+ *	the view attached (runtime/view.h)	(the same kill)
+ *	"created"
  *
  * Each row is a function; a failure in one runs sm_container_undo(), which looks at what is there.
  */
@@ -38,6 +40,7 @@
 #include "runtime/hooks.h"
 #include "runtime/ocistate.h"
 #include "runtime/request.h"
+#include "runtime/view.h"
 #include "spec/guest.h"
 
 #define STATE_ARENA_MAX (64u << 20)
@@ -421,6 +424,12 @@ static void run_poststop(const struct sm_state *state, const struct sm_config *c
 
 /* ---- the request ---------------------------------------------------------------------------- */
 
+/* Where paths are those that the createContainer hooks left. */
+static const struct sm_mntns *hook_mounts(const struct sm_container *c)
+{
+	return c->mounts.ns < 0 ? NULL : &c->mounts;
+}
+
 static int open_exports(const struct sm_guest_container *g, Supermachine__Sandbox__V1__Export *msgs,
 			const struct sm_mntns *in, struct sm_request_fds *fds, struct sm_err *err)
 {
@@ -456,8 +465,7 @@ static int send_create(struct sm_container *c, const struct sm_guest_container *
 
 	if (!msgs || !list || !fds)
 		return sm_err_sys(err, -ENOMEM, "request");
-	r = open_exports(g, msgs, c->mounts.ns < 0 ? NULL : &c->mounts, fds, err);
-	sm_mntns_close(&c->mounts);
+	r = open_exports(g, msgs, hook_mounts(c), fds, err);
 	if (r == 0) {
 		for (size_t i = 0; i < g->nexports; i++)
 			list[i] = &msgs[i];
@@ -514,6 +522,9 @@ static int talk(struct sm_container *c, struct sm_err *err)
 		r = guest_container(c, &g, err);
 	if (r == 0)
 		r = send_create(c, g, err);
+	if (r == 0)
+		sm_view_attach(g, hook_mounts(c), c->launch.proc.pid);
+	sm_mntns_close(&c->mounts);
 	if (r == -ECONNRESET)
 		sm_launch_explain(&c->launch, &c->store, err);
 	sm_guest_container_free(g);

@@ -24,12 +24,13 @@
 #endif
 
 /* mount_setattr() is there from Linux 5.12 on; what it cannot do is left to sm-vmm's own checks. */
-static void restrict_mount(const struct sm_guest_export *e, int mnt)
+static void restrict_mount(const struct sm_guest_export *e, bool follow, int mnt)
 {
 	const unsigned int flags = AT_EMPTY_PATH | (e->recursive ? AT_RECURSIVE : 0);
 	struct mount_attr attr = {
 		.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC |
-			    MOUNT_ATTR_NOSYMFOLLOW | (e->readonly ? MOUNT_ATTR_RDONLY : 0),
+			    (follow ? 0 : MOUNT_ATTR_NOSYMFOLLOW) |
+			    (e->readonly ? MOUNT_ATTR_RDONLY : 0),
 		.propagation = MS_PRIVATE,
 	};
 	long r = syscall(SYS_mount_setattr, mnt, "", flags, &attr, sizeof(attr));
@@ -43,31 +44,46 @@ static void restrict_mount(const struct sm_guest_export *e, int mnt)
 			 strerror(errno));
 }
 
-/* A descriptor, or -errno with a message. */
-static int open_one(const struct sm_guest_export *e, bool root, struct sm_err *err)
+/* The mount of what fd stands for. */
+static int clone_mount(const struct sm_guest_export *e, bool follow, int fd, struct sm_err *err)
 {
-	const char *what = root ? "rootfs" : "mount source";
 	const unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
 				   (e->recursive ? AT_RECURSIVE : 0);
-	sm_auto_close int fd = open(e->path, O_PATH | O_CLOEXEC);
-	sm_auto_close int mnt = -1;
+	sm_auto_close int mnt = (int)syscall(SYS_open_tree, fd, "", flags);
 	int r;
 
-	if (fd < 0)
-		return sm_err_sys(err, errno, "%s \"%s\"", what, e->path);
-	mnt = (int)syscall(SYS_open_tree, fd, "", flags);
-	if (mnt < 0 && e->idmap)
-		return sm_err_sys(err, errno, "id-mapped mount of %s", e->path);
-	if (mnt < 0) {
-		sm_debug("%s: open_tree: %s: shared by its place in the host's tree", e->path,
-			 strerror(errno));
-		return sm_steal_fd(&fd);
-	}
+	if (mnt < 0)
+		return sm_err_sys(err, errno, "%s of %s", e->idmap ? "id-mapped mount" : "mount",
+				  e->path);
 	r = e->idmap ? sm_idmap_apply(mnt, e->path, e->idmap, err) : 0;
 	if (r < 0)
 		return r;
-	restrict_mount(e, mnt);
+	restrict_mount(e, follow, mnt);
 	return sm_steal_fd(&mnt);
+}
+
+int sm_export_mount(const struct sm_guest_export *e, bool follow, struct sm_err *err)
+{
+	sm_auto_close int fd = open(e->path, O_PATH | O_CLOEXEC);
+
+	return fd < 0 ? sm_err_sys(err, errno, "%s", e->path) : clone_mount(e, follow, fd, err);
+}
+
+/* A descriptor, or -errno with a message. */
+static int open_one(const struct sm_guest_export *e, bool root, struct sm_err *err)
+{
+	sm_auto_close int fd = open(e->path, O_PATH | O_CLOEXEC);
+	int mnt;
+
+	if (fd < 0)
+		return sm_err_sys(err, errno, "%s \"%s\"", root ? "rootfs" : "mount source",
+				  e->path);
+	mnt = clone_mount(e, false, fd, err);
+	if (mnt >= 0 || e->idmap)
+		return mnt;
+	sm_debug("%s: shared by its place in the host's tree", sm_err_text(err));
+	sm_err_clear(err);
+	return sm_steal_fd(&fd);
 }
 
 static int open_here(const struct sm_guest_export *e, size_t n, int *fds, struct sm_err *err)

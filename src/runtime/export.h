@@ -20,4 +20,8 @@
 int sm_export_open(const struct sm_guest_export *e, size_t n, const struct sm_mntns *in, int *fds,
 		   struct sm_err *err);
 
+/* One mount, for other eyes than sm-vmm's: with follow its symlinks work. -ENOSYS and the like where
+ * there can be none. */
+int sm_export_mount(const struct sm_guest_export *e, bool follow, struct sm_err *err);
+
 #endif

@@ -56,9 +56,37 @@ field() { awk -v name="$2:" '$1 == name { print $2 }' "$1/status"; }
 	for name in "/proc/$VMM/root/proc"/*; do
 		[[ ${name##*/} =~ ^([12]|self|thread-self)$ ]]
 	done
-	[ "$(wc -l < "/proc/$VMM/mountinfo")" -eq 2 ]
+	# its two, and over them what joins the namespace sees: the container's root
+	[ "$(wc -l < "/proc/$VMM/mountinfo")" -eq 3 ]
 	[ "$(awk '{ print $5, $6 }' "/proc/$VMM/mountinfo" | grep -c '^/\(proc\)\? ro,nosuid,nodev,noexec')" -eq 2 ]
 	run ! touch "/proc/$VMM/root/x"
+}
+
+@test "who joins the mount namespace of sm-vmm sees the container's files, and can run none" {
+	mkdir "$BATS_TEST_TMPDIR/dir" "$BUNDLE/rootfs/real"
+	touch "$BATS_TEST_TMPDIR/dir/in-dir"
+	ln -s /real "$BUNDLE/rootfs/link"	# absolute: of the container's root, not of the host's
+	config '.mounts += [{destination: "/link/ro", type: "bind", source: $dir, options: ["rbind", "ro"]}]' \
+		--arg dir "$BATS_TEST_TMPDIR/dir"
+	run_sleeper
+	# python3 is of the host, already running when it joins
+	run python3 - "$VMM" <<-'END'
+		import ctypes, os, sys
+		fd = os.open(f"/proc/{sys.argv[1]}/ns/mnt", os.O_RDONLY)
+		libc = ctypes.CDLL(None, use_errno=True)
+		assert libc.unshare(0x200) == 0 and libc.setns(fd, 0x20000) == 0
+		assert "busybox" in os.listdir("/bin"), os.listdir("/")
+		assert os.listdir("/real/ro") == ["in-dir"], os.listdir("/real")
+		open("/made", "w").write("x")
+		for what in (lambda: open("/real/ro/x", "w"), lambda: os.execv("/bin/busybox", ["busybox"])):
+		    try:
+		        what()
+		    except OSError as e:
+		        print(e.strerror)
+	END
+	echo "$output"
+	[ "$output" = $'Read-only file system\nPermission denied' ]
+	[ "$(sm exec "$ID" ls /made < /dev/null)" = /made ]
 }
 
 @test "the namespaces of sm-vmm are its own; the network is the container's" {
