@@ -2,16 +2,35 @@
 #include "runtime/runtime.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/buf.h"
 #include "base/clean.h"
+#include "base/io.h"
 
 void sm_args_free(struct sm_args *args)
 {
 	free(args->v);
 	args->v = NULL;
 	args->n = 0;
+}
+
+bool sm_is_rootless(void)
+{
+	sm_auto_buf struct sm_buf map = SM_BUF_INIT(4096);
+	unsigned int inside, outside, size;
+
+	if (geteuid() != 0)
+		return true;
+	/* a kernel without user namespaces has no such file */
+	if (sm_read_file_at(AT_FDCWD, "/proc/self/uid_map", &map) < 0 ||
+	    sm_buf_put(&map, "", 1) < 0 ||
+	    sscanf((const char *)map.data, "%u %u %u", &inside, &outside, &size) != 3)
+		return false;
+	return inside != 0 || outside != 0 || size != UINT32_MAX;
 }
 
 static void print_help(const struct sm_command *cmd, const struct sm_opt *opts, FILE *out)

@@ -241,7 +241,7 @@ static int make_cgroups(struct sm_container *c, const struct sm_vm_size *size, s
 {
 	const struct sm_resources *res = c->config->resources;
 	const char *when = c->rt->rootless;
-	bool rootless = geteuid() != 0 && (!when || strcmp(when, "false") != 0);
+	bool rootless = sm_is_rootless() && (!when || strcmp(when, "false") != 0);
 	uint64_t overhead = VMM_OVERHEAD_MIB * (uint64_t)MIB;
 	uint64_t ram = size->memory_mib * (uint64_t)MIB;
 	uint64_t limit = 0;

@@ -75,13 +75,22 @@ static int setup_log(struct sm_runtime *rt, int *log_fd, struct sm_err *err)
 	return 0;
 }
 
+/* Root of a user namespace has /run to itself only where it says that it is root: in a container,
+ * not in `podman unshare`. */
+static bool is_root(void)
+{
+	const char *user = getenv("USER");
+
+	return !sm_is_rootless() || (geteuid() == 0 && user && !strcmp(user, "root"));
+}
+
 /* The default for who is not root is in XDG_RUNTIME_DIR; the sticky bit keeps it from being
  * swept. */
 static int default_root(struct sm_runtime *rt, struct sm_err *err)
 {
 	const char *xdg = getenv("XDG_RUNTIME_DIR");
 
-	if (geteuid() == 0 || !xdg || !*xdg) {
+	if (!xdg || !*xdg || is_root()) {
 		rt->root = "/run/supermachine";
 		return 0;
 	}

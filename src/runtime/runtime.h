@@ -48,6 +48,9 @@ struct sm_command {
 		   struct sm_err *err);
 };
 
+/* The caller is not root, or root of a user namespace only. */
+bool sm_is_rootless(void);
+
 extern const struct sm_command *const sm_commands[];	/* ends with NULL */
 
 struct sm_args {

@@ -39,6 +39,10 @@ podman_leftovers() {
 no_leftovers() { [ -z "$(podman_leftovers)" ]; }
 
 teardown() {
+	if [ -n "${USER_DIR-}" ]; then
+		pkill -KILL -u 54321 || true
+		rm -rf "$USER_DIR"
+	fi
 	CID=$(podman ps -aq --no-trunc | head -n 1)
 	podman pod rm -af -t 0 > /dev/null
 	podman rm -af -t 0 > /dev/null
@@ -148,3 +152,60 @@ netns_of() { readlink "/proc/$(inspect "$1" .State.Pid)/ns/net"; }
 	[[ $output == *CRIU* ]]
 	[ "$(inspect "$NAME" .State.Status)" = running ]
 }
+
+# as_user COMMAND…: as a user of 65,536 subordinate ids whom only this mount namespace knows, with the programs at
+# a place that any user can reach.
+as_user() {
+	unshare -m bash -euc '
+		dir=$1
+		shift
+		for file in passwd group subuid subgid; do mount --bind "$dir/etc/$file" "/etc/$file"; done
+		exec setpriv --reuid 54321 --regid 54321 --clear-groups env -i PATH="$PATH" HOME="$dir/home" \
+			USER=smuser XDG_RUNTIME_DIR="$dir/xdg" "$@"' bash "$USER_DIR" "$@"
+}
+
+rootless() {
+	as_user podman --runtime "$USER_DIR/bin/sm-runtime" --cgroup-manager cgroupfs --storage-driver vfs \
+		--events-backend file "$@"
+}
+
+make_user() {
+	USER_DIR=$(mktemp -d /tmp/sm-user-XXXXXX)
+	chmod 755 "$USER_DIR"
+	mkdir "$USER_DIR"/{bin,etc,home,xdg}
+	cp -L "$SM_BUILD_DIR"/{sm-runtime,sm-vmm,vmlinux,initramfs.cpio} "$USER_DIR/bin/"
+	cp /etc/{passwd,group,subuid,subgid} "$USER_DIR/etc/"
+	echo "smuser:x:54321:54321::$USER_DIR/home:/bin/sh" >> "$USER_DIR/etc/passwd"
+	echo 'smuser:x:54321:' >> "$USER_DIR/etc/group"
+	echo 'smuser:700000:65536' >> "$USER_DIR/etc/subuid"
+	echo 'smuser:700000:65536' >> "$USER_DIR/etc/subgid"
+	chown -R 54321:54321 "$USER_DIR"/{home,xdg}
+	chmod 700 "$USER_DIR/xdg"
+}
+
+@test "podman without root: run, ids, volume, exec, cp; kvm asked for and not permitted" {
+	make_user
+	make_busybox_rootfs "$BATS_TEST_TMPDIR/image"
+	tar -C "$BATS_TEST_TMPDIR/image" -c . | rootless import -c 'ENV PATH=/bin' - box
+	mkdir "$USER_DIR/home/volume"
+	chown 54321 "$USER_DIR/home/volume"
+	run rootless run --rm --network none -v "$USER_DIR/home/volume:/v" --user 1000:100 box sh -c 'id -u; id -g; touch /tmp/x; stat -c %u /tmp/x'
+	echo "$output"
+	[ "${lines[*]}" = '1000 100 1000' ]
+	rootless run --rm --network none -v "$USER_DIR/home/volume:/v" box sh -c 'touch /v/root /v/other; chown 33 /v/other'
+	[ "$(stat -c %u "$USER_DIR/home/volume/root" "$USER_DIR/home/volume/other")" = $'54321\n700032' ]
+	rootless run -d --network none --name "$NAME" box sleep 1000
+	[ "$(rootless exec "$NAME" id -u)" -eq 0 ]
+	[ "$(rootless cp "$NAME:/etc/passwd" - | tar -t)" = passwd ]
+	rootless rm -f -t 0 "$NAME"
+	if [ "$(stat -c %a /dev/kvm 2> /dev/null)" = 600 ]; then
+		run rootless run --rm --network none --annotation supermachine.io/hypervisor=kvm box true
+		[ "$status" -ne 0 ]
+		[[ $output == *'/dev/kvm'* && $output == *ermission* ]]
+	fi
+	rootless rmi -af
+	# but for what keeps the user namespace between commands
+	eventually no_user_processes
+}
+
+no_user_processes() { [ -z "$(pgrep -u 54321 -l | grep -v -e catatonit)" ]; }
