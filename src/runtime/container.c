@@ -12,7 +12,7 @@
  *	sm-vmm started				killed, waited for
  *	prestart, createRuntime, createContainer hooks (the guest boots meanwhile)
  *						poststop hooks
- *	exports opened				closed, and the mounts of createContainer hooks with them
+ *	exports opened				closed, with the mounts that hooks made
  *	Sandbox.Create answered			(the same kill)
  *	the view attached (runtime/view.h)	(the same kill)
  *	"created"
