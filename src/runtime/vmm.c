@@ -76,13 +76,29 @@ static int call(struct sm_vmm *vmm, const char *method, const ProtobufCMessage *
 	return r;
 }
 
-int sm_vmm_start(struct sm_vmm *vmm, const char *id, struct sm_err *err)
+static int call_container(struct sm_vmm *vmm, const char *method, const char *id,
+			  struct sm_err *err)
 {
 	Supermachine__Agent__V1__ContainerRequest req =
 		SUPERMACHINE__AGENT__V1__CONTAINER_REQUEST__INIT;
 
 	req.id = (char *)id;
-	return call(vmm, "Start", &req.base, err);
+	return call(vmm, method, &req.base, err);
+}
+
+int sm_vmm_start(struct sm_vmm *vmm, const char *id, struct sm_err *err)
+{
+	return call_container(vmm, "Start", id, err);
+}
+
+int sm_vmm_pause(struct sm_vmm *vmm, const char *id, struct sm_err *err)
+{
+	return call_container(vmm, "Pause", id, err);
+}
+
+int sm_vmm_resume(struct sm_vmm *vmm, const char *id, struct sm_err *err)
+{
+	return call_container(vmm, "Resume", id, err);
 }
 
 int sm_vmm_signal(struct sm_vmm *vmm, const char *id, int signo, bool all, struct sm_err *err)

@@ -49,14 +49,14 @@ background() { sm run -d -b "$BUNDLE" "$ID" < /dev/null; }
 		# shellcheck disable=SC2086
 		run "$SM_BUILD_DIR/sm-runtime" $how
 		[ "$status" -eq 0 ]
-		for word in create delete doctor exec kill list run spec start state; do
+		for word in create delete doctor exec kill list pause resume run spec start state; do
 			[[ $output == *"   $word "* ]]
 		done
 	done
 }
 
 @test "help COMMAND is COMMAND --help, for each command" {
-	for word in create delete doctor exec kill list run spec start state; do
+	for word in create delete doctor exec kill list pause resume run spec start state; do
 		run "$SM_BUILD_DIR/sm-runtime" "$word" --help
 		[ "$status" -eq 0 ]
 		[[ ${lines[1]} == "   sm-runtime $word - "* ]]
@@ -81,7 +81,7 @@ background() { sm run -d -b "$BUNDLE" "$ID" < /dev/null; }
 }
 
 @test "the wrong number of arguments: usage on stdout, exit 1, exec too" {
-	for word in create run start state delete; do
+	for word in create run start state delete pause resume; do
 		fails 1 "sm-runtime: \"$word\" requires exactly 1 argument(s)" "$word"
 		[ "$(head -n 1 "$BATS_TEST_TMPDIR/stdout")" = 'Incorrect Usage.' ]
 		fails 1 "sm-runtime: \"$word\" requires exactly 1 argument(s)" "$word" a b
@@ -143,7 +143,7 @@ background() { sm run -d -b "$BUNDLE" "$ID" < /dev/null; }
 		fails 1 'sm-runtime create failed: invalid container ID format' create -b "$BUNDLE" "$id"
 		fails 1 'sm-runtime run failed: invalid container ID format' run -b "$BUNDLE" "$id"
 		fails 255 'exec failed: invalid container ID format' exec "$id" true
-		for word in state start kill delete 'delete --force'; do
+		for word in state start kill delete 'delete --force' pause resume; do
 			# shellcheck disable=SC2086
 			fails 1 'invalid container ID format' $word "$id"
 		done
