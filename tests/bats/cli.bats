@@ -49,14 +49,14 @@ background() { sm run -d -b "$BUNDLE" "$ID" < /dev/null; }
 		# shellcheck disable=SC2086
 		run "$SM_BUILD_DIR/sm-runtime" $how
 		[ "$status" -eq 0 ]
-		for word in create delete doctor exec kill list pause resume run spec start state; do
+		for word in create delete doctor exec kill list pause ps resume run spec start state; do
 			[[ $output == *"   $word "* ]]
 		done
 	done
 }
 
 @test "help COMMAND is COMMAND --help, for each command" {
-	for word in create delete doctor exec kill list pause resume run spec start state; do
+	for word in create delete doctor exec kill list pause ps resume run spec start state; do
 		run "$SM_BUILD_DIR/sm-runtime" "$word" --help
 		[ "$status" -eq 0 ]
 		[[ ${lines[1]} == "   sm-runtime $word - "* ]]
@@ -88,6 +88,7 @@ background() { sm run -d -b "$BUNDLE" "$ID" < /dev/null; }
 	done
 	fails 1 'sm-runtime: "kill" requires a minimum of 1 argument(s)' kill
 	fails 1 'sm-runtime: "kill" requires a maximum of 2 argument(s)' kill a b c
+	fails 1 'sm-runtime: "ps" requires a minimum of 1 argument(s)' ps
 	fails 1 'sm-runtime: "exec" requires a minimum of 1 argument(s)' exec
 }
 
@@ -143,7 +144,7 @@ background() { sm run -d -b "$BUNDLE" "$ID" < /dev/null; }
 		fails 1 'sm-runtime create failed: invalid container ID format' create -b "$BUNDLE" "$id"
 		fails 1 'sm-runtime run failed: invalid container ID format' run -b "$BUNDLE" "$id"
 		fails 255 'exec failed: invalid container ID format' exec "$id" true
-		for word in state start kill delete 'delete --force' pause resume; do
+		for word in state start kill delete 'delete --force' pause ps resume; do
 			# shellcheck disable=SC2086
 			fails 1 'invalid container ID format' $word "$id"
 		done
