@@ -11,6 +11,7 @@
 
 #include "base/clean.h"
 #include "guest/agent/container.h"
+#include "guest/agent/ps.h"
 #include "guest/agent/reply.h"
 
 enum { NAME_LEN_MAX = 255, ENDED_EXECS_MAX = 4096 };
@@ -311,4 +312,19 @@ void sm_request_delete(struct sm_guest *g, struct sm_rpc_call *call,
 			sm_proc_fail(p, SM_RPC_CANCELLED, "the container is being deleted");
 	}
 	sm_container_advance(c);
+}
+
+void sm_request_processes(struct sm_guest *g, struct sm_rpc_call *call,
+			    const Supermachine__Agent__V1__ContainerRequest *req)
+{
+	Supermachine__Agent__V1__ProcessesResponse rsp;
+	struct sm_container *c = get(g, call, req->id);
+
+	if (!c)
+		return;
+	if (sm_ps_list(&c->cgroup, c->namespaces & CLONE_NEWPID ? 1 : 0, &rsp) < 0)
+		sm_rpc_fail(call, SM_RPC_RESOURCE_EXHAUSTED, "cannot allocate memory");
+	else
+		sm_rpc_reply(call, &rsp.base);
+	sm_ps_free(&rsp);
 }

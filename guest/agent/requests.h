@@ -21,5 +21,7 @@ void sm_request_resize(struct sm_guest *g, struct sm_rpc_call *call,
 			 const Supermachine__Agent__V1__ResizeRequest *req);
 void sm_request_delete(struct sm_guest *g, struct sm_rpc_call *call,
 			 const Supermachine__Agent__V1__ContainerRequest *req);
+void sm_request_processes(struct sm_guest *g, struct sm_rpc_call *call,
+			    const Supermachine__Agent__V1__ContainerRequest *req);
 
 #endif

@@ -31,6 +31,14 @@ static void hello(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *r
 	sm_rpc_reply(call, &rsp.base);
 }
 
+static void on_set_clock(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
+{
+	const Supermachine__Agent__V1__ClockRequest *c = (const void *)req;
+
+	sm_vm_correct_clock(arg, c->realtime_ns);
+	sm_reply_empty(call);
+}
+
 static void bye(void *arg)
 {
 	sm_vm_end(arg);
@@ -62,6 +70,7 @@ HANDLER(wait)
 HANDLER(signal)
 HANDLER(resize)
 HANDLER(delete)
+HANDLER(processes)
 
 static const struct sm_rpc_method methods[] = {
 	{ "Hello", &supermachine__agent__v1__hello_request__descriptor, hello },
@@ -73,6 +82,8 @@ static const struct sm_rpc_method methods[] = {
 	{ "Signal", &supermachine__agent__v1__signal_request__descriptor, on_signal },
 	{ "Resize", &supermachine__agent__v1__resize_request__descriptor, on_resize },
 	{ "DeleteContainer", &supermachine__agent__v1__container_request__descriptor, on_delete },
+	{ "Processes", &supermachine__agent__v1__container_request__descriptor, on_processes },
+	{ "SetClock", &supermachine__agent__v1__clock_request__descriptor, on_set_clock },
 	{ "Shutdown", &supermachine__agent__v1__empty__descriptor, on_shutdown },
 };
 

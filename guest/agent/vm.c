@@ -29,6 +29,8 @@
  */
 #define NEW_ROOT "/r"
 
+#define CLOCK_TOLERANCE_NS UINT64_C(100000000)
+
 static const struct {
 	const char *type, *path;
 	unsigned long flags;
@@ -174,6 +176,18 @@ void sm_vm_set_clock(const struct sm_guest *g, uint64_t realtime_ns)
 
 	if (g->vm && realtime_ns && clock_settime(CLOCK_REALTIME, &ts) < 0)
 		sm_warn("set the clock: %s", strerrordesc_np(errno));
+}
+
+void sm_vm_correct_clock(const struct sm_guest *g, uint64_t realtime_ns)
+{
+	struct timespec ts;
+	uint64_t now, off;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	now = (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+	off = now > realtime_ns ? now - realtime_ns : realtime_ns - now;
+	if (off > CLOCK_TOLERANCE_NS)
+		sm_vm_set_clock(g, realtime_ns);
 }
 
 void sm_vm_end(const struct sm_guest *g)

@@ -23,6 +23,9 @@ void sm_vm_raise_loopback(struct sm_guest *g);
 /* Sets the wall clock; 0: leave it. */
 void sm_vm_set_clock(const struct sm_guest *g, uint64_t realtime_ns);
 
+/* Sets it where it is wrong by more than messages are late; a clock that is right is not to jump. */
+void sm_vm_correct_clock(const struct sm_guest *g, uint64_t realtime_ns);
+
 /* Ends the VM, or outside of one the program. */
 void sm_vm_end(const struct sm_guest *g) __attribute__((noreturn));
 

@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
+
 struct sm_agent {
 	struct sm_loop *loop;
 	struct sm_vsock *vs;
@@ -46,11 +48,18 @@ static void on_hello(void *arg, enum sm_rpc_code code, const char *text,
 	a->events->ready(a->arg, (const Supermachine__Agent__V1__HelloResponse *)rsp);
 }
 
+static uint64_t realtime_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 static void on_connect(void *arg, int fd)
 {
 	Supermachine__Agent__V1__HelloRequest req = SUPERMACHINE__AGENT__V1__HELLO_REQUEST__INIT;
 	struct sm_agent *a = arg;
-	struct timespec now;
 
 	if (a->rpc) {
 		close(fd);
@@ -59,8 +68,7 @@ static void on_connect(void *arg, int fd)
 	if (sm_rpc_new(a->loop, fd, NULL, NULL, on_closed, a, &a->rpc) < 0)
 		return;
 	a->events->connected(a->arg);
-	clock_gettime(CLOCK_REALTIME, &now);
-	req.realtime_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	req.realtime_ns = realtime_ns();
 	if (sm_rpc_send(a->rpc, SM_AGENT_SERVICE, "Hello", &req.base, NULL, 0,
 			&supermachine__agent__v1__hello_response__descriptor, on_hello, a) < 0)
 		lose(a, "cannot send Hello");
@@ -102,4 +110,22 @@ int sm_agent_call(struct sm_agent *a, const char *method, const ProtobufCMessage
 	if (!a->ready)
 		return -ENOTCONN;
 	return sm_rpc_send(a->rpc, SM_AGENT_SERVICE, method, req, NULL, 0, out, done, arg);
+}
+
+static void on_clock_set(void *arg, enum sm_rpc_code code, const char *text,
+			 const ProtobufCMessage *rsp)
+{
+	(void)arg;
+	(void)rsp;
+	if (code != SM_RPC_OK)
+		sm_warn("the guest's clock was not set: %s", text);
+}
+
+void sm_agent_set_clock(struct sm_agent *a)
+{
+	Supermachine__Agent__V1__ClockRequest req = SUPERMACHINE__AGENT__V1__CLOCK_REQUEST__INIT;
+
+	req.realtime_ns = realtime_ns();
+	sm_agent_call(a, "SetClock", &req.base, &supermachine__agent__v1__empty__descriptor,
+		      on_clock_set, NULL);
 }

@@ -31,4 +31,7 @@ void sm_agent_free(struct sm_agent *agent); /* NULL allowed */
 int sm_agent_call(struct sm_agent *agent, const char *method, const ProtobufCMessage *req,
 		  const ProtobufCMessageDescriptor *out, sm_rpc_done_fn *done, void *arg);
 
+/* Has the guest's wall clock set to the host's; what is called afterwards finds it set. */
+void sm_agent_set_clock(struct sm_agent *agent);
+
 #endif

@@ -50,7 +50,10 @@ struct sm_hv_ops {
 	int (*add_device)(struct sm_hv *hv, struct sm_vdev *dev, struct sm_err *err);
 	int (*load)(struct sm_hv *hv, struct sm_err *err);
 	int (*boot)(struct sm_hv *hv, struct sm_err *err);
-	/* The guest stands still when pause() returns, and until resume(); the devices do not. */
+	/* The guest stands still when pause() returns 0, and until resume(); the devices do not, nor
+	 * do the guest's clocks: it finds that time has passed, as what a cgroup freezer stopped
+	 * does. Each only when the other came before, or boot(). ended() may run within pause(),
+	 * which then fails. */
 	int (*pause)(struct sm_hv *hv);
 	int (*resume)(struct sm_hv *hv);
 	void (*stop)(struct sm_hv *hv);	/* at once; ended() follows */

@@ -48,6 +48,7 @@ struct vmm {
 	const struct sm_hv_ops *ops;
 	struct sm_hv *hv;
 	struct sm_sandbox *sb;
+	int paused;			/* the file by which others see that we are */
 	int status;
 };
 
@@ -57,7 +58,7 @@ static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 {
 	const struct sm_opt table[] = {
 		{ "id", 0, SM_OPT_STRING, &o->id, "ID", "the container's id, for messages" },
-		{ "state-dir", 0, SM_OPT_STRING, &o->state_dir, "DIR", "where console.log goes" },
+		{ "state-dir", 0, SM_OPT_STRING, &o->state_dir, "DIR", "where console.log and paused go" },
 		{ "control-fd", 0, SM_OPT_INT, &o->control_fd, "N", "connected socket of the launcher" },
 		{ "listen-fd", 0, SM_OPT_INT, &o->listen_fd, "N", "listening socket for later clients" },
 		{ "hypervisor", 0, SM_OPT_STRING, &o->hypervisor, "NAME", "backend: kvm or qemu" },
@@ -135,6 +136,26 @@ static void on_finished(void *arg, int status)
 	sm_loop_stop(v->loop);
 }
 
+/* The file has a byte while the guest stands still: who asks for the state of many containers can
+ * read that, but cannot call each of us. It is right whoever is killed when, for without us the
+ * container has stopped. #syscalls:loop ftruncate */
+static int on_freeze(void *arg, bool frozen)
+{
+	struct vmm *v = arg;
+	int r;
+
+	if (!frozen) {
+		r = ftruncate(v->paused, 0) < 0 ? -errno : v->ops->resume(v->hv);
+		return r;
+	}
+	r = v->ops->pause(v->hv);
+	if (r == 0 && ftruncate(v->paused, 1) < 0) {
+		r = -errno;
+		v->ops->resume(v->hv);
+	}
+	return r;
+}
+
 static void on_machine_ended(void *arg, const char *why)
 {
 	struct vmm *v = arg;
@@ -183,13 +204,17 @@ static int setup_devices(struct vmm *v, struct sm_err *err)
 }
 
 /* The directory itself is not kept: a descriptor of it would lead out of the jail. */
-static int setup_console(struct vmm *v, int *guest_fd, struct sm_err *err)
+static int setup_files(struct vmm *v, int *guest_fd, struct sm_err *err)
 {
 	sm_auto_close int dirfd = open(v->o.state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int r;
 
 	if (dirfd < 0)
 		return sm_err_sys(err, errno, "--state-dir %s", v->o.state_dir);
+	v->paused = openat(dirfd, "paused", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+			   0600);
+	if (v->paused < 0)
+		return sm_err_sys(err, errno, "%s/paused", v->o.state_dir);
 	r = sm_console_new(v->loop, dirfd, "console.log", guest_fd, &v->console);
 	return r < 0 ? sm_err_sys(err, r, "%s/console.log", v->o.state_dir) : 0;
 }
@@ -207,7 +232,7 @@ static int setup_machine(struct vmm *v, struct sm_err *err)
 		.serial = v->o.serial,
 		.thread_started = on_vcpu_thread,
 	};
-	int r = setup_console(v, &c.console_fd, err);
+	int r = setup_files(v, &c.console_fd, err);
 
 	if (r < 0)
 		return r;
@@ -232,6 +257,7 @@ static int setup_sandbox(struct vmm *v, struct sm_err *err)
 		.control_fd = v->o.control_fd,
 		.listen_fd = v->o.listen_fd,
 		.boot_timeout_ns = BOOT_TIMEOUT_NS,
+		.freeze = on_freeze,
 		.finished = on_finished,
 		.arg = v,
 	};
@@ -282,6 +308,7 @@ static void release(struct vmm *v)
 	sm_fs_free(v->fs);
 	sm_vsock_free(v->vs);
 	sm_console_free(v->console);
+	sm_close(&v->paused);
 	sm_loop_free(v->loop);
 }
 
@@ -290,6 +317,7 @@ int main(int argc, char **argv)
 	struct vmm v = {
 		.started_ns = sm_now_ns(),
 		.status = FAILED,
+		.paused = -1,
 		.o = { .hypervisor = "qemu", .qemu = "qemu-system-x86_64", .control_fd = -1,
 		       .listen_fd = -1, .vcpus = 1, .memory = 512, .id = "-" },
 	};

@@ -11,6 +11,9 @@
  * SIGKILL must end a container whatever its surroundings do: a reader that stopped reading loses its
  * streams after KILL_STALL_NS without progress, and a guest that does not react loses its machine
  * after KILL_TICKS_MAX of them.
+ *
+ * While the guest is paused, requests to it wait in the connection. Nobody is kept waiting for what the
+ * kernel would do at once to a frozen process (Signal, Resize); SIGKILL thaws.
  */
 #include "hv/sandbox.h"
 
@@ -55,7 +58,7 @@ _Static_assert(SM_ARRAY_SIZE(step_names) == SM_STEP_NUM, "a name for each step")
 /* A request passed on to the agent as it is. */
 struct forward {
 	struct sm_sandbox *sb;
-	struct sm_rpc_call *call;
+	struct sm_rpc_call *call;	/* NULL: answered before */
 	bool start;
 };
 
@@ -79,6 +82,7 @@ struct sm_sandbox {
 	enum sm_step step;
 	uint64_t step_ns[SM_STEP_NUM];	/* since c.started_ns */
 	bool up;			/* the agent answered Hello */
+	bool paused;
 	bool over;			/* finished() has run */
 	char *kernel;
 	char *agent_version;
@@ -113,6 +117,11 @@ static void fail_launch(struct sm_sandbox *sb, struct sm_rpc_call *call, const c
 		tail[--n] = '\0';
 	sm_rpc_fail(call, SM_RPC_UNAVAILABLE, "VM lost while %s: %s%s%s", step_names[sb->step], why,
 		    n ? "; console: " : "; the console is empty", tail);
+}
+
+static void reply_empty(struct sm_rpc_call *call)
+{
+	sm_rpc_reply(call, &(AGENT(Empty))SUPERMACHINE__AGENT__V1__EMPTY__INIT.base);
 }
 
 static int exit_status(uint32_t wait_status)
@@ -153,7 +162,7 @@ static void on_created(void *arg, enum sm_rpc_code code, const char *text,
 	if (!sb->main)
 		sb->main = p;
 	sm_proc_alive(p);
-	sm_rpc_reply(call, &(AGENT(Empty))SUPERMACHINE__AGENT__V1__EMPTY__INIT.base);
+	reply_empty(call);
 }
 
 static int add_exports(struct sm_proc *p, const SANDBOX(CreateRequest) *req)
@@ -309,7 +318,7 @@ static void on_exec(void *arg, struct sm_rpc_call *call, const ProtobufCMessage 
 	}
 }
 
-/* ---- Start, Signal, Resize: passed on ------------------------------------------------------- */
+/* ---- Start, Signal, Resize, Processes: passed on -------------------------------------------- */
 
 static void on_forwarded(void *arg, enum sm_rpc_code code, const char *text,
 			 const ProtobufCMessage *rsp)
@@ -318,39 +327,123 @@ static void on_forwarded(void *arg, enum sm_rpc_code code, const char *text,
 
 	if (code == SM_RPC_OK && f->start)
 		sm_sandbox_reached(f->sb, SM_STEP_RUN);
-	if (code == SM_RPC_OK)
+	if (!f->call)
+		sm_debug("after the pause: %s", code == SM_RPC_OK ? "done" : text);
+	else if (code == SM_RPC_OK)
 		sm_rpc_reply(f->call, rsp);
 	else
 		sm_rpc_fail(f->call, code, "%s", text);
 	free(f);
 }
 
-static void forward(struct sm_sandbox *sb, struct sm_rpc_call *call, const char *method,
-		    const ProtobufCMessage *req, bool start)
+static void forward_as(struct forward as, const char *method, const ProtobufCMessage *req,
+		       const ProtobufCMessageDescriptor *out)
 {
-	struct forward *f = calloc(1, sizeof(*f));
+	struct forward *f = malloc(sizeof(*f));
 	int r = f ? 0 : -ENOMEM;
 
 	if (f) {
-		*f = (struct forward){ .sb = sb, .call = call, .start = start };
-		r = sm_agent_call(sb->procs.agent, method, req,
-				  &supermachine__agent__v1__empty__descriptor, on_forwarded, f);
+		*f = as;
+		r = sm_agent_call(as.sb->procs.agent, method, req, out, on_forwarded, f);
 	}
 	if (r < 0) {
 		free(f);
-		sm_rpc_fail(call, SM_RPC_UNAVAILABLE, "%s: %s", method, strerror(-r));
+		if (as.call)
+			sm_rpc_fail(as.call, SM_RPC_UNAVAILABLE, "%s: %s", method, strerror(-r));
 	}
+}
+
+/* What a paused guest does when it goes on, and nobody is to wait for. */
+static void forward(struct sm_sandbox *sb, struct sm_rpc_call *call, const char *method,
+		    const ProtobufCMessage *req)
+{
+	struct forward as = { .sb = sb, .call = sb->paused ? NULL : call };
+
+	forward_as(as, method, req, &supermachine__agent__v1__empty__descriptor);
+	if (sb->paused)
+		reply_empty(call);
 }
 
 static void on_start(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
 {
-	forward(arg, call, "StartContainer", req, true);
+	struct sm_sandbox *sb = arg;
+	struct forward as = { .sb = sb, .call = call, .start = true };
+
+	if (sb->paused)
+		sm_rpc_fail(call, SM_RPC_FAILED_PRECONDITION,
+			    "cannot start a container in the paused state");
+	else
+		forward_as(as, "StartContainer", req, &supermachine__agent__v1__empty__descriptor);
+}
+
+static void on_processes(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
+{
+	struct sm_sandbox *sb = arg;
+	struct forward as = { .sb = sb, .call = call };
+
+	if (sb->paused)
+		sm_rpc_fail(call, SM_RPC_FAILED_PRECONDITION, "the container is paused");
+	else
+		forward_as(as, "Processes", req,
+			   &supermachine__agent__v1__processes_response__descriptor);
 }
 
 static void on_resize(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
 {
-	forward(arg, call, "Resize", req, false);
+	forward(arg, call, "Resize", req);
 }
+
+/* ---- Pause, Resume -------------------------------------------------------------------------- */
+
+static int thaw(struct sm_sandbox *sb)
+{
+	int r = sb->c.freeze(sb->c.arg, false);
+
+	if (r < 0)
+		return r;
+	sb->paused = false;
+	sm_agent_set_clock(sb->procs.agent);
+	return 0;
+}
+
+static void on_pause(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
+{
+	const AGENT(ContainerRequest) *req = (const AGENT(ContainerRequest) *)msg;
+	struct sm_sandbox *sb = arg;
+	struct sm_proc *p = sm_proc_find(&sb->procs, req->id, "");
+	int r;
+
+	if (!p || p->state != SM_PROC_ALIVE || sb->paused) {
+		sm_rpc_fail(call, SM_RPC_FAILED_PRECONDITION, "container not running");
+		return;
+	}
+	r = sb->c.freeze(sb->c.arg, true);
+	if (r < 0) {
+		sm_rpc_fail(call, SM_RPC_INTERNAL, "pause the VM: %s", strerror(-r));
+		return;
+	}
+	sb->paused = true;
+	reply_empty(call);
+}
+
+static void on_resume(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
+{
+	struct sm_sandbox *sb = arg;
+	int r;
+
+	(void)msg;
+	if (!sb->paused) {
+		sm_rpc_fail(call, SM_RPC_FAILED_PRECONDITION, "container not paused");
+		return;
+	}
+	r = thaw(sb);
+	if (r < 0)
+		sm_rpc_fail(call, SM_RPC_INTERNAL, "resume the VM: %s", strerror(-r));
+	else
+		reply_empty(call);
+}
+
+/* ---- Signal --------------------------------------------------------------------------------- */
 
 static void on_kill_tick(void *arg)
 {
@@ -388,10 +481,13 @@ static void on_signal(void *arg, struct sm_rpc_call *call, const ProtobufCMessag
 	const AGENT(SignalRequest) *req = (const AGENT(SignalRequest) *)msg;
 	struct sm_sandbox *sb = arg;
 
-	if (req->signal == SIGKILL && sb->main && strcmp(req->id, sb->main->id) == 0 &&
-	    !*req->exec_id)
-		watch_kill(sb);
-	forward(sb, call, "Signal", msg, false);
+	if (req->signal == SIGKILL && !*req->exec_id) {
+		if (sb->paused)
+			thaw(sb);
+		if (sb->main && strcmp(req->id, sb->main->id) == 0)
+			watch_kill(sb);
+	}
+	forward(sb, call, "Signal", msg);
 }
 
 /* ---- Wait, Info ----------------------------------------------------------------------------- */
@@ -439,6 +535,9 @@ static const struct sm_rpc_method methods[] = {
 	{ "Wait", &supermachine__agent__v1__process_request__descriptor, on_wait },
 	{ "Signal", &supermachine__agent__v1__signal_request__descriptor, on_signal },
 	{ "Resize", &supermachine__agent__v1__resize_request__descriptor, on_resize },
+	{ "Pause", &supermachine__agent__v1__container_request__descriptor, on_pause },
+	{ "Resume", &supermachine__agent__v1__container_request__descriptor, on_resume },
+	{ "Processes", &supermachine__agent__v1__container_request__descriptor, on_processes },
 	{ "Info", &supermachine__agent__v1__empty__descriptor, on_info },
 };
 

@@ -2,6 +2,8 @@
 #ifndef SM_HV_SANDBOX_H
 #define SM_HV_SANDBOX_H
 
+#include <stdbool.h>
+
 #include "base/loop.h"
 #include "fs/fs.h"
 #include "hv/console.h"
@@ -38,6 +40,8 @@ struct sm_sandbox_config {
 	int control_fd;			/* connected socket of the launcher, owned */
 	int listen_fd;			/* owned */
 	uint64_t boot_timeout_ns;
+	/* Stops the machine, or lets it go on. 0 or -errno. */
+	int (*freeze)(void *arg, bool frozen);
 	void (*finished)(void *arg, int status);
 	void *arg;
 };

@@ -47,7 +47,6 @@
 #define VMM_OVERHEAD_MIB 512	/* of sm-vmm and QEMU with its translated code */
 #define MIB (1u << 20)
 #define CONFIG_NAME "config.json"
-#define ANNOTATION_KERNEL_PARAMS "supermachine.io/kernel_params"
 
 /* Where our own time went, for --debug. */
 static void log_step(const struct sm_container *c, const char *step)
@@ -304,7 +303,7 @@ static const char *join_parameters(struct sm_container *c)
 	for (size_t i = 0; i < SM_ARRAY_SIZE(lists); i++)
 		for (size_t k = 0; k < lists[i].n; k++)
 			text = join(arena, text, lists[i].v[k]);
-	return join(arena, text, sm_config_annotation(c->config, ANNOTATION_KERNEL_PARAMS));
+	return join(arena, text, sm_config_annotation(c->config, SM_ANNOTATION_KERNEL_PARAMS));
 }
 
 /* What only one backend can boot is said before it fails to. */

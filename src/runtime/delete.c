@@ -28,7 +28,7 @@ static int end_vm(const struct sm_store *s, const struct sm_state *state, struct
 	sm_auto_vmm struct sm_vmm vmm = SM_VMM_INIT;
 	sm_auto_close int pidfd = -1;
 
-	if (state->status == SM_STATUS_RUNNING || state->status == SM_STATUS_PAUSED) {
+	if (state->status == SM_STATUS_RUNNING) {
 		pidfd = sm_proc_open(&state->vmm);
 		if (pidfd >= 0 && sm_vmm_connect(s->dirfd, ANSWER_MS, &vmm, NULL) == 0 &&
 		    sm_vmm_signal(&vmm, s->id, SIGKILL, false, NULL) == 0)

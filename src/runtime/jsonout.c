@@ -80,6 +80,20 @@ void sm_jsonout_close_array(struct sm_jsonout *j)
 		note(j, yajl_gen_array_close(j->gen));
 }
 
+void sm_jsonout_key(struct sm_jsonout *j, const char *key)
+{
+	if (j)
+		put_key(j, key);
+}
+
+void sm_jsonout_bool(struct sm_jsonout *j, const char *key, bool value)
+{
+	if (!j)
+		return;
+	put_key(j, key);
+	note(j, yajl_gen_bool(j->gen, value));
+}
+
 void sm_jsonout_string(struct sm_jsonout *j, const char *key, const char *value)
 {
 	if (!j)

@@ -2,6 +2,7 @@
 #ifndef SM_RUNTIME_JSONOUT_H
 #define SM_RUNTIME_JSONOUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "spec/json.h"
@@ -21,6 +22,8 @@ void sm_jsonout_open(struct sm_jsonout *j);	/* { */
 void sm_jsonout_close(struct sm_jsonout *j);	/* } */
 void sm_jsonout_open_array(struct sm_jsonout *j);
 void sm_jsonout_close_array(struct sm_jsonout *j);
+void sm_jsonout_key(struct sm_jsonout *j, const char *key);	/* of what is opened next */
+void sm_jsonout_bool(struct sm_jsonout *j, const char *key, bool value);
 void sm_jsonout_string(struct sm_jsonout *j, const char *key, const char *value);
 void sm_jsonout_number(struct sm_jsonout *j, const char *key, long long value);
 void sm_jsonout_strings(struct sm_jsonout *j, const char *key, const char *const *v, size_t n);

@@ -18,20 +18,32 @@
 
 #include "base/clean.h"
 #include "base/io.h"
+#include "commit.h"
 #include "config.h"
+#include "spec/seccomp.h"
 
 #define FAILED 1
 #define NO_SUCH_COMMAND 3
 
 const struct sm_command *const sm_commands[] = {
-	&sm_cmd_create, &sm_cmd_delete, &sm_cmd_doctor, &sm_cmd_exec,  &sm_cmd_kill,
-	&sm_cmd_list,	&sm_cmd_run,	&sm_cmd_spec,	&sm_cmd_start, &sm_cmd_state,
+	&sm_cmd_checkpoint, &sm_cmd_create, &sm_cmd_delete, &sm_cmd_doctor, &sm_cmd_exec,
+	&sm_cmd_features,   &sm_cmd_kill,   &sm_cmd_list,   &sm_cmd_pause,  &sm_cmd_ps,
+	&sm_cmd_restore,    &sm_cmd_resume, &sm_cmd_run,    &sm_cmd_spec,   &sm_cmd_start,
+	&sm_cmd_state,
 	NULL,
 };
 
+/* dockerd takes the last line with "version" in it for the first; go-runc reads commit and spec too, but
+ * only of what says that it is runc, which this is not. */
 static void print_version(FILE *out)
 {
-	fprintf(out, "%s version %s\nspec: %s\n", SM_RUNTIME_NAME, PACKAGE_VERSION, SM_OCI_VERSION);
+	char seccomp[32];
+
+	sm_seccomp_library(seccomp, sizeof(seccomp));
+	fprintf(out, "%s version %s\n", SM_RUNTIME_NAME, PACKAGE_VERSION);
+	if (*SM_COMMIT)
+		fprintf(out, "commit: %s\n", SM_COMMIT);
+	fprintf(out, "spec: %s\nlibseccomp: %s\n", SM_OCI_VERSION, seccomp);
 }
 
 static void print_help(const struct sm_opt *opts, FILE *out)
@@ -198,6 +210,7 @@ static int run(struct sm_runtime *rt, int argc, char **argv, int *log_fd, struct
 		{ NULL },
 	};
 	sm_auto_args struct sm_args args = { calloc((size_t)argc + 1, sizeof(char *)), 0 };
+	const struct sm_command *cmd;
 	int r;
 
 	if (!args.v)
@@ -218,7 +231,8 @@ static int run(struct sm_runtime *rt, int argc, char **argv, int *log_fd, struct
 	}
 	if (r == 0)
 		r = setup_log(rt, log_fd, err);
-	if (r == 0)
+	cmd = r == 0 ? find_command(args.v[0]) : NULL;
+	if (r == 0 && !(cmd && cmd->stateless))
 		r = setup_root(rt, err);
 	if (r == 0)
 		return dispatch(rt, opts, (int)args.n, args.v, err);

@@ -5,12 +5,12 @@
  *
  * mkdir(ROOT/ID) decides who creates a container: it succeeds once. From then on the status is
  *
- *	creating ──► created ──► running ⇄ paused
- *	    └───────────┴───────────┴────────┴──► stopped	(never written: sm-vmm is not alive)
+ *	creating ──► created ──► running	created, running ⇄ paused
+ *	    └───────────┴───────────┴──────────────────────┴──► stopped
  *
- * Only creating, created, running and paused are ever written. A container is stopped as soon as
- * its sm-vmm is gone, however that came about; one that is being created also when its creator is
- * gone. Because a process is named by pid and start time, no other process is ever taken for it.
+ * Only creating, created and running are ever written. A container is stopped as soon as its sm-vmm
+ * is gone, however that came about; one that is being created also when its creator is gone. It is
+ * paused when sm-vmm says so, by the length of the file `paused`, which is its own to write. Because a process is named by pid and start time, no other process is ever taken for it.
  *
  * The lock file is held by who changes the container. Readers take no lock: state.json is replaced
  * by rename. delete unlinks the directory while it holds the lock, so whoever got the lock
@@ -42,8 +42,7 @@ _Static_assert(SM_ARRAY_SIZE(status_names) == SM_STATUS_NUM, "a name for each st
 
 static const struct sm_word status_words[] = {
 	{ "creating", SM_STATUS_CREATING }, { "created", SM_STATUS_CREATED },
-	{ "running", SM_STATUS_RUNNING },   { "paused", SM_STATUS_PAUSED },
-	{ "stopped", SM_STATUS_STOPPED },   { NULL, 0 },
+	{ "running", SM_STATUS_RUNNING },   { NULL, 0 },
 };
 
 /* state.json as it is read */
@@ -244,7 +243,7 @@ int sm_store_load(const struct sm_store *s, struct sm_state **state, struct sm_e
 	sm_auto_buf struct sm_buf text = SM_BUF_INIT(STATE_MAX);
 	struct sm_arena *arena;
 	struct doc d = { 0 };
-	struct stat st;
+	struct stat st, paused;
 	int r = sm_read_file_at(s->dirfd, "state.json", &text);
 
 	if (r == -ENOENT)
@@ -259,6 +258,8 @@ int sm_store_load(const struct sm_store *s, struct sm_state **state, struct sm_e
 	}
 	(*state)->arena = arena;
 	(*state)->owner = st.st_uid;
+	(*state)->paused = fstatat(s->dirfd, "paused", &paused, AT_SYMLINK_NOFOLLOW) == 0 &&
+			   paused.st_size > 0;
 	r = sm_json_read(arena, "state.json", text.data ? (const char *)text.data : "", text.len,
 			 &doc_schema, &d, err);
 	if (r < 0)
@@ -342,7 +343,9 @@ enum sm_status sm_state_status(const struct sm_state *state)
 {
 	if (state->status == SM_STATUS_CREATING)
 		return sm_proc_alive(&state->creator) ? SM_STATUS_CREATING : SM_STATUS_STOPPED;
-	return sm_proc_alive(&state->vmm) ? state->status : SM_STATUS_STOPPED;
+	if (!sm_proc_alive(&state->vmm))
+		return SM_STATUS_STOPPED;
+	return state->paused ? SM_STATUS_PAUSED : state->status;
 }
 
 const char *sm_status_name(enum sm_status status)

@@ -16,6 +16,7 @@
  *	state.json	struct sm_state, replaced as a whole
  *	config.json	the bundle's as create read it: what is edited later must not matter
  *	vmm.sock	sm-vmm serves its requests here
+ *	paused		made by sm-vmm: not empty while the guest stands still
  *	vmm.log		sm-vmm's messages
  *	console.log	the guest's console
  */
@@ -48,6 +49,7 @@ struct sm_state {
 	struct sm_proc_id creator;	/* of a container that is being created */
 	struct sm_pairs annotations;
 	struct sm_strs cgroups;		/* directories, absolute, that delete removes */
+	bool paused;			/* not in state.json: sm-vmm says that its guest stands still */
 	uid_t owner;			/* not in the file: who owns the directory */
 };
 

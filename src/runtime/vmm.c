@@ -63,6 +63,22 @@ int sm_vmm_listen(int dirfd)
 	return r;
 }
 
+int sm_vmm_processes(struct sm_vmm *vmm, const char *id,
+		     Supermachine__Agent__V1__ProcessesResponse **list, struct sm_err *err)
+{
+	Supermachine__Agent__V1__ContainerRequest req =
+		SUPERMACHINE__AGENT__V1__CONTAINER_REQUEST__INIT;
+	ProtobufCMessage *rsp = NULL;
+	int r;
+
+	req.id = (char *)id;
+	r = sm_rpc_call(vmm->fd, &vmm->stream, SM_VMM_SERVICE, "Processes", &req.base, NULL, 0,
+			&supermachine__agent__v1__processes_response__descriptor, vmm->timeout_ms,
+			&rsp, err);
+	*list = (Supermachine__Agent__V1__ProcessesResponse *)rsp;
+	return r;
+}
+
 static int call(struct sm_vmm *vmm, const char *method, const ProtobufCMessage *req,
 		struct sm_err *err)
 {
@@ -76,13 +92,29 @@ static int call(struct sm_vmm *vmm, const char *method, const ProtobufCMessage *
 	return r;
 }
 
-int sm_vmm_start(struct sm_vmm *vmm, const char *id, struct sm_err *err)
+static int call_container(struct sm_vmm *vmm, const char *method, const char *id,
+			  struct sm_err *err)
 {
 	Supermachine__Agent__V1__ContainerRequest req =
 		SUPERMACHINE__AGENT__V1__CONTAINER_REQUEST__INIT;
 
 	req.id = (char *)id;
-	return call(vmm, "Start", &req.base, err);
+	return call(vmm, method, &req.base, err);
+}
+
+int sm_vmm_start(struct sm_vmm *vmm, const char *id, struct sm_err *err)
+{
+	return call_container(vmm, "Start", id, err);
+}
+
+int sm_vmm_pause(struct sm_vmm *vmm, const char *id, struct sm_err *err)
+{
+	return call_container(vmm, "Pause", id, err);
+}
+
+int sm_vmm_resume(struct sm_vmm *vmm, const char *id, struct sm_err *err)
+{
+	return call_container(vmm, "Resume", id, err);
 }
 
 int sm_vmm_signal(struct sm_vmm *vmm, const char *id, int signo, bool all, struct sm_err *err)

@@ -30,6 +30,12 @@ void sm_vmm_close(struct sm_vmm *vmm);
 int sm_vmm_listen(int dirfd);
 
 int sm_vmm_start(struct sm_vmm *vmm, const char *id, struct sm_err *err);
+int sm_vmm_pause(struct sm_vmm *vmm, const char *id, struct sm_err *err);
+int sm_vmm_resume(struct sm_vmm *vmm, const char *id, struct sm_err *err);
 int sm_vmm_signal(struct sm_vmm *vmm, const char *id, int signo, bool all, struct sm_err *err);
+
+/* On 0 *list is the caller's, to be freed with protobuf's free_unpacked(). */
+int sm_vmm_processes(struct sm_vmm *vmm, const char *id,
+		     Supermachine__Agent__V1__ProcessesResponse **list, struct sm_err *err);
 
 #endif

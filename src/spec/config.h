@@ -298,6 +298,7 @@ bool sm_config_has_namespace(const struct sm_config *config, uint64_t type);
 /* NULL if there is none. */
 const char *sm_config_annotation(const struct sm_config *config, const char *key);
 
+#define SM_ANNOTATION_KERNEL_PARAMS "supermachine.io/kernel_params"
 #define SM_ANNOTATION_VCPUS "supermachine.io/vcpus"
 #define SM_ANNOTATION_MEMORY "supermachine.io/memory"	/* MiB */
 

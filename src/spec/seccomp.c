@@ -4,6 +4,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -312,4 +313,16 @@ int sm_seccomp_compile(const struct sm_seccomp *profile, struct sm_seccomp_filte
 	filter->flags = profile->flags.set ? (uint32_t)profile->flags.v :
 					     SECCOMP_FILTER_FLAG_SPEC_ALLOW;
 	return rc;
+}
+
+bool sm_seccomp_action_supported(uint64_t action)
+{
+	return action != SCMP_ACT_NOTIFY;
+}
+
+void sm_seccomp_library(char *text, size_t size)
+{
+	const struct scmp_version *v = seccomp_version();
+
+	snprintf(text, size, "%u.%u.%u", v ? v->major : 0, v ? v->minor : 0, v ? v->micro : 0);
 }

@@ -2,6 +2,7 @@
 #ifndef SM_SPEC_SECCOMP_H
 #define SM_SPEC_SECCOMP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,5 +26,11 @@ extern const struct sm_word sm_seccomp_action_words[];
 extern const struct sm_word sm_seccomp_op_words[];
 extern const struct sm_word sm_seccomp_arch_words[];
 extern const struct sm_word sm_seccomp_flag_words[];
+
+/* Whether an action is more than known. */
+bool sm_seccomp_action_supported(uint64_t action);
+
+/* The version of libseccomp, "2.5.4". */
+void sm_seccomp_library(char *text, size_t size);
 
 #endif

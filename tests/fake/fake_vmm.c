@@ -45,9 +45,9 @@ struct proc {
 
 struct fake {
 	struct sm_loop *loop;
-	const char *id, *unused;
+	const char *id, *state_dir, *unused;
 	int control_fd, listen_fd, number;
-	bool debug, version, probe, flag, created;
+	bool debug, version, probe, flag, created, paused;
 	struct sm_rpc *control;
 	struct sm_rpc_server *server;
 	struct proc procs[PROCS];
@@ -258,6 +258,36 @@ static void on_signal_call(void *arg, struct sm_rpc_call *call, const ProtobufCM
 		reply_empty(call);
 }
 
+/* Says so, but stops nobody. */
+static void set_paused(struct fake *f, struct sm_rpc_call *call, bool paused)
+{
+	sm_auto_free char *path = sm_strf("%s/paused", f->state_dir);
+	sm_auto_close int fd = path ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+
+	f->paused = paused;
+	if (ftruncate(fd, paused) < 0)
+		sm_rpc_fail(call, SM_RPC_INTERNAL, "%s: %s", f->state_dir, strerror(errno));
+	else
+		reply_empty(call);
+}
+
+static void on_pause(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
+{
+	struct fake *f = arg;
+
+	(void)msg;
+	if (f->paused)
+		sm_rpc_fail(call, SM_RPC_FAILED_PRECONDITION, "container not running");
+	else
+		set_paused(f, call, true);
+}
+
+static void on_resume(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
+{
+	(void)msg;
+	set_paused(arg, call, false);
+}
+
 static void on_resize(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
 {
 	(void)arg;
@@ -283,6 +313,8 @@ static const struct sm_rpc_method methods[] = {
 	{ "Wait", &supermachine__agent__v1__process_request__descriptor, on_wait },
 	{ "Signal", &supermachine__agent__v1__signal_request__descriptor, on_signal_call },
 	{ "Resize", &supermachine__agent__v1__resize_request__descriptor, on_resize },
+	{ "Pause", &supermachine__agent__v1__container_request__descriptor, on_pause },
+	{ "Resume", &supermachine__agent__v1__container_request__descriptor, on_resume },
 	{ "Info", &supermachine__agent__v1__empty__descriptor, on_info },
 };
 
@@ -350,7 +382,7 @@ static int parse(struct fake *f, int argc, char **argv, struct sm_err *err)
 		{ "listen-fd", 0, SM_OPT_INT, &f->listen_fd, "", NULL },
 		{ "vcpus", 0, SM_OPT_INT, &f->number, "", NULL },
 		{ "memory", 0, SM_OPT_INT, &f->number, "", NULL },
-		{ "state-dir", 0, SM_OPT_STRING, &f->unused, "", NULL },
+		{ "state-dir", 0, SM_OPT_STRING, &f->state_dir, "", NULL },
 		{ "hypervisor", 0, SM_OPT_STRING, &f->unused, "", NULL },
 		{ "kernel", 0, SM_OPT_STRING, &f->unused, "", NULL },
 		{ "initrd", 0, SM_OPT_STRING, &f->unused, "", NULL },

@@ -585,6 +585,49 @@ static void test_signal_all(void **state)
 	assert_ok(&b, on_container(&b, "DeleteContainer"));
 }
 
+/* Of the container only, with the ids that it sees; a name can be made to look like what follows it. */
+static void test_processes(void **state)
+{
+	Supermachine__Agent__V1__ContainerRequest req =
+		SUPERMACHINE__AGENT__V1__CONTAINER_REQUEST__INIT;
+	const Supermachine__Agent__V1__ProcessesResponse *r;
+	struct box b;
+	char c;
+
+	box_init(&b, *state,
+		 ARGS("sh", "-c", "printf 'x) Z 7 (\\ny' > /proc/self/comm; sleep 1000 & echo; wait"));
+	b.p.uid = b.p.gid = 0;
+	listen_stdio(&b);
+	assert_ok(&b, create(&b));
+	accept_stdio(&b);
+	assert_ok(&b, on_container(&b, "StartContainer"));
+	assert_int_equal(read(b.out.fd, &c, 1), 1);
+	req.id = str("box");
+	assert_ok(&b, agent_call(b.h, "Processes", &req.base,
+				 &supermachine__agent__v1__processes_response__descriptor));
+	r = (const void *)b.h->rsp;
+	assert_int_equal(r->n_processes, 2);
+	assert_false(r->truncated);
+	assert_true(r->boottime_ns > r->processes[0]->start_ns);
+	assert_true(r->memory_kib > 0 && r->realtime_ns > 0);
+	assert_int_equal(r->processes[0]->pid, 1);
+	assert_int_equal(r->processes[0]->ppid, 0);
+	assert_int_equal(r->processes[0]->sid, 1);
+	assert_string_equal(r->processes[0]->comm, "x) Z 7 (\ny");
+	assert_memory_equal(r->processes[0]->args, "sh -c printf ", 13);
+	assert_true(r->processes[0]->state == 'S' || r->processes[0]->state == 'R');
+	assert_int_equal(r->processes[0]->threads, 1);
+	assert_int_equal(r->processes[1]->ppid, 1);
+	assert_true(r->processes[1]->pid > 1 && r->processes[1]->vsz_kib > 0);
+	assert_ok(&b, send_signal(&b, "", SIGKILL, false));
+	wait_for(&b, "");
+	close_stdio(&b);
+	assert_ok(&b, on_container(&b, "DeleteContainer"));
+	assert_int_equal(agent_call(b.h, "Processes", &req.base,
+				    &supermachine__agent__v1__processes_response__descriptor),
+			 SM_RPC_NOT_FOUND);
+}
+
 static void test_seccomp(void **state)
 {
 	/* mkdir: EACCES, all else allowed; x86_64 */
@@ -1015,6 +1058,7 @@ int main(void)
 		TEST(test_time_namespace),
 		TEST(test_no_pid_namespace),
 		TEST(test_signal_all),
+		TEST(test_processes),
 		TEST(test_seccomp),
 		TEST(test_links_in_the_way),
 		TEST(test_lookup),

@@ -235,25 +235,26 @@ static void test_status(void **state)
 	const struct {
 		enum sm_status stored;
 		struct sm_proc_id vmm, creator;
-		enum sm_status now;
+		enum sm_status now, paused;
 	} rows[] = {
-		{ SM_STATUS_CREATING, { 0, 0 }, alive, SM_STATUS_CREATING },
-		{ SM_STATUS_CREATING, alive, dead, SM_STATUS_STOPPED },
-		{ SM_STATUS_CREATED, alive, dead, SM_STATUS_CREATED },
-		{ SM_STATUS_CREATED, dead, alive, SM_STATUS_STOPPED },
-		{ SM_STATUS_RUNNING, alive, dead, SM_STATUS_RUNNING },
-		{ SM_STATUS_RUNNING, dead, dead, SM_STATUS_STOPPED },
-		{ SM_STATUS_RUNNING, reborn, dead, SM_STATUS_STOPPED },
-		{ SM_STATUS_RUNNING, { 0, 0 }, dead, SM_STATUS_STOPPED },
-		{ SM_STATUS_PAUSED, alive, dead, SM_STATUS_PAUSED },
-		{ SM_STATUS_PAUSED, dead, dead, SM_STATUS_STOPPED },
+		{ SM_STATUS_CREATING, { 0, 0 }, alive, SM_STATUS_CREATING, SM_STATUS_CREATING },
+		{ SM_STATUS_CREATING, alive, dead, SM_STATUS_STOPPED, SM_STATUS_STOPPED },
+		{ SM_STATUS_CREATED, alive, dead, SM_STATUS_CREATED, SM_STATUS_PAUSED },
+		{ SM_STATUS_CREATED, dead, alive, SM_STATUS_STOPPED, SM_STATUS_STOPPED },
+		{ SM_STATUS_RUNNING, alive, dead, SM_STATUS_RUNNING, SM_STATUS_PAUSED },
+		{ SM_STATUS_RUNNING, dead, dead, SM_STATUS_STOPPED, SM_STATUS_STOPPED },
+		{ SM_STATUS_RUNNING, reborn, dead, SM_STATUS_STOPPED, SM_STATUS_STOPPED },
+		{ SM_STATUS_RUNNING, { 0, 0 }, dead, SM_STATUS_STOPPED, SM_STATUS_STOPPED },
 	};
 
 	for (size_t i = 0; i < SM_ARRAY_SIZE(rows); i++) {
 		s->status = rows[i].stored;
 		s->vmm = rows[i].vmm;
 		s->creator = rows[i].creator;
+		s->paused = false;
 		assert_int_equal(sm_state_status(s), rows[i].now);
+		s->paused = true;
+		assert_int_equal(sm_state_status(s), rows[i].paused);
 	}
 	assert_int_equal(sm_proc_open(&dead), -ESRCH);
 	assert_int_equal(sm_proc_open(&reborn), -ESRCH);

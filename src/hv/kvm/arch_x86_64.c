@@ -115,6 +115,14 @@ int sm_kvm_arch_reset(struct sm_hv *hv, struct sm_kvm_vcpu *v, struct sm_err *er
 
 /* KVM_GET_REGS and KVM_GET_SREGS: */
 /* #syscalls:vcpu ioctl(1=0x8090ae81) ioctl(1=0x8138ae83) */
+/* Its watchdogs are not to take the pause for a lockup. A guest without kvm-clock is not told. */
+/* KVM_KVMCLOCK_CTRL: */
+/* #syscalls:vcpu ioctl(1=0xaead) */
+void sm_kvm_arch_resumed(const struct sm_kvm_vcpu *v)
+{
+	ioctl(v->fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
 void sm_kvm_arch_dump(const struct sm_kvm_vcpu *v)
 {
 	struct kvm_sregs s;

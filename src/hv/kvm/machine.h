@@ -128,6 +128,7 @@ void sm_kvm_end(struct sm_hv *hv, const char *fmt, ...) __attribute__((format(pr
 int sm_kvm_arch_vm(struct sm_hv *hv, struct sm_err *err);	/* interrupt chips; memory is set */
 int sm_kvm_arch_vcpu(struct sm_hv *hv, struct sm_kvm_vcpu *v, struct sm_err *err);
 int sm_kvm_arch_reset(struct sm_hv *hv, struct sm_kvm_vcpu *v, struct sm_err *err); /* the first one */
+void sm_kvm_arch_resumed(const struct sm_kvm_vcpu *v);	/* by its thread, which was parked */
 void sm_kvm_arch_dump(const struct sm_kvm_vcpu *v);	/* registers to the log */
 int sm_kvm_cpuid_set(struct sm_hv *hv, struct sm_kvm_vcpu *v, struct sm_err *err);
 

@@ -190,8 +190,10 @@ static void *run(void *arg)
 		return NULL;
 	}
 	do {
-		if (atomic_load(&hv->paused))
+		if (atomic_load(&hv->paused)) {
 			park(hv);
+			sm_kvm_arch_resumed(v);
+		}
 	} while (!atomic_load(&hv->stopping) && enter(v));
 	return NULL;
 }

@@ -212,31 +212,17 @@ static int signal_qemu(struct sm_hv *hv, int signo)
 	return syscall(SYS_pidfd_send_signal, hv->pidfd, signo, NULL, 0) < 0 ? -errno : 0;
 }
 
-static int qemu_pause(struct sm_hv *hv)
-{
-	return signal_qemu(hv, SIGSTOP);
-}
-
-static int qemu_resume(struct sm_hv *hv)
-{
-	return signal_qemu(hv, SIGCONT);
-}
 
 static void qemu_stop(struct sm_hv *hv)
 {
 	signal_qemu(hv, SIGKILL);
 }
 
-/* #syscalls:loop wait4 */
-static void on_exit_of_qemu(void *p, uint32_t events)
+/* QEMU has ended and was reaped. */
+static void reaped(struct sm_hv *hv, int status)
 {
-	struct sm_hv *hv = p;
 	char why[128];
-	int status;
 
-	(void)events;
-	if (waitpid(hv->pid, &status, WNOHANG) != hv->pid)
-		return;
 	hv->pid = 0;
 	sm_loop_remove(hv->loop, hv->pid_io);
 	hv->pid_io = NULL;
@@ -247,6 +233,47 @@ static void on_exit_of_qemu(void *p, uint32_t events)
 	else
 		snprintf(why, sizeof(why), "QEMU was killed by signal %d", WTERMSIG(status));
 	hv->ended(hv->arg, why);
+}
+
+/* #syscalls:loop wait4 */
+static void on_exit_of_qemu(void *p, uint32_t events)
+{
+	struct sm_hv *hv = p;
+	int status;
+
+	(void)events;
+	if (waitpid(hv->pid, &status, WNOHANG) == hv->pid)
+		reaped(hv, status);
+}
+
+/*
+ * By signals, not by QMP's stop and cont: those would have QEMU take the rings from our devices and hand
+ * them out again, would stop the guest's monotonic clock (what a freezer does not), and need a parser
+ * of ours for QEMU's words. A stopped QEMU changes nothing for the devices: they serve what is in the
+ * rings, their interrupts wait in eventfds.
+ */
+static int qemu_pause(struct sm_hv *hv)
+{
+	int r = signal_qemu(hv, SIGSTOP);
+	int status;
+	pid_t got;
+
+	if (r < 0)
+		return r;
+	do
+		got = waitpid(hv->pid, &status, WUNTRACED);
+	while (got < 0 && errno == EINTR);
+	if (got < 0)
+		return -errno;
+	if (WIFSTOPPED(status))
+		return 0;
+	reaped(hv, status);
+	return -ESRCH;
+}
+
+static int qemu_resume(struct sm_hv *hv)
+{
+	return signal_qemu(hv, SIGCONT);
 }
 
 /* QEMU hung up or spoke nonsense on a device's connection. Its exit follows in the first case; in the
