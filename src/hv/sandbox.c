@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "hv/agent.h"
 #include "hv/proc.h"
+#include "hv/resources.h"
 #include "proto/sandbox.pb-c.h"
 #include "rpc/ttrpc.h"
 
@@ -57,6 +58,7 @@ struct forward {
 	struct sm_sandbox *sb;
 	struct sm_rpc_call *call;
 	bool start;
+	bool stats;
 };
 
 struct pending {
@@ -152,6 +154,7 @@ static void on_created(void *arg, enum sm_rpc_code code, const char *text,
 	sm_sandbox_reached(sb, SM_STEP_START);
 	if (!sb->main)
 		sb->main = p;
+	p->oom = sm_oom_new(p->table->agent, p->id);
 	sm_proc_alive(p);
 	sm_rpc_reply(call, &(AGENT(Empty))SUPERMACHINE__AGENT__V1__EMPTY__INIT.base);
 }
@@ -318,23 +321,30 @@ static void on_forwarded(void *arg, enum sm_rpc_code code, const char *text,
 
 	if (code == SM_RPC_OK && f->start)
 		sm_sandbox_reached(f->sb, SM_STEP_RUN);
-	if (code == SM_RPC_OK)
+	if (code == SM_RPC_OK && f->stats && !sm_stats_valid((const AGENT(StatsResponse) *)rsp))
+		sm_rpc_fail(f->call, SM_RPC_INTERNAL, "the guest's numbers make no sense");
+	else if (code == SM_RPC_OK)
 		sm_rpc_reply(f->call, rsp);
 	else
 		sm_rpc_fail(f->call, code, "%s", text);
 	free(f);
 }
 
+/* how: which of its answers are looked at */
 static void forward(struct sm_sandbox *sb, struct sm_rpc_call *call, const char *method,
-		    const ProtobufCMessage *req, bool start)
+		    const ProtobufCMessage *req, struct forward how)
 {
 	struct forward *f = calloc(1, sizeof(*f));
 	int r = f ? 0 : -ENOMEM;
 
 	if (f) {
-		*f = (struct forward){ .sb = sb, .call = call, .start = start };
+		*f = how;
+		f->sb = sb;
+		f->call = call;
 		r = sm_agent_call(sb->procs.agent, method, req,
-				  &supermachine__agent__v1__empty__descriptor, on_forwarded, f);
+				  how.stats ? &supermachine__agent__v1__stats_response__descriptor :
+					      &supermachine__agent__v1__empty__descriptor,
+				  on_forwarded, f);
 	}
 	if (r < 0) {
 		free(f);
@@ -344,12 +354,12 @@ static void forward(struct sm_sandbox *sb, struct sm_rpc_call *call, const char 
 
 static void on_start(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
 {
-	forward(arg, call, "StartContainer", req, true);
+	forward(arg, call, "StartContainer", req, (struct forward){ .start = true });
 }
 
 static void on_resize(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
 {
-	forward(arg, call, "Resize", req, false);
+	forward(arg, call, "Resize", req, (struct forward){ 0 });
 }
 
 static void on_kill_tick(void *arg)
@@ -391,7 +401,31 @@ static void on_signal(void *arg, struct sm_rpc_call *call, const ProtobufCMessag
 	if (req->signal == SIGKILL && sb->main && strcmp(req->id, sb->main->id) == 0 &&
 	    !*req->exec_id)
 		watch_kill(sb);
-	forward(sb, call, "Signal", msg, false);
+	forward(sb, call, "Signal", msg, (struct forward){ 0 });
+}
+
+/* ---- Stats, Update, WaitOom ----------------------------------------------------------------- */
+
+static void on_stats(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
+{
+	forward(arg, call, "Stats", req, (struct forward){ .stats = true });
+}
+
+static void on_update(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
+{
+	forward(arg, call, "Update", req, (struct forward){ 0 });
+}
+
+static void on_wait_oom(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
+{
+	const AGENT(WaitOomRequest) *req = (const AGENT(WaitOomRequest) *)msg;
+	struct sm_sandbox *sb = arg;
+	struct sm_proc *p = sm_proc_find(&sb->procs, req->id, "");
+
+	if (p && p->oom)
+		sm_oom_wait(p->oom, call, req->seen);
+	else
+		sm_rpc_fail(call, SM_RPC_NOT_FOUND, "container does not exist");
 }
 
 /* ---- Wait, Info ----------------------------------------------------------------------------- */
@@ -439,6 +473,9 @@ static const struct sm_rpc_method methods[] = {
 	{ "Wait", &supermachine__agent__v1__process_request__descriptor, on_wait },
 	{ "Signal", &supermachine__agent__v1__signal_request__descriptor, on_signal },
 	{ "Resize", &supermachine__agent__v1__resize_request__descriptor, on_resize },
+	{ "Stats", &supermachine__agent__v1__container_request__descriptor, on_stats },
+	{ "Update", &supermachine__agent__v1__update_request__descriptor, on_update },
+	{ "WaitOom", &supermachine__agent__v1__wait_oom_request__descriptor, on_wait_oom },
 	{ "Info", &supermachine__agent__v1__empty__descriptor, on_info },
 };
 
@@ -537,6 +574,7 @@ static void on_client_gone(void *arg, struct sm_rpc *rpc)
 
 	for (struct sm_proc *p = sb->procs.first; p; p = next) {
 		next = p->next;
+		sm_oom_client_gone(p->oom, rpc);
 		if (p->owner != rpc)
 			continue;
 		p->owner = NULL;
