@@ -622,6 +622,11 @@ void sm_sandbox_signal(struct sm_sandbox *sb, int signo)
 	}
 }
 
+bool sm_sandbox_oom_killed(const struct sm_sandbox *sb)
+{
+	return sb->main && sm_oom_kills(sb->main->oom);
+}
+
 /* ---- life ----------------------------------------------------------------------------------- */
 
 int sm_sandbox_new(const struct sm_sandbox_config *config, struct sm_sandbox **out)

@@ -2,6 +2,8 @@
 #ifndef SM_HV_SANDBOX_H
 #define SM_HV_SANDBOX_H
 
+#include <stdbool.h>
+
 #include "base/loop.h"
 #include "fs/fs.h"
 #include "hv/console.h"
@@ -50,6 +52,9 @@ void sm_sandbox_reached(struct sm_sandbox *sb, enum sm_step step);
 
 /* The machine is over, expectedly or not. Every open request is answered. */
 void sm_sandbox_machine_ended(struct sm_sandbox *sb, const char *why);
+
+/* Whether processes of the first container were killed in the guest for want of memory. */
+bool sm_sandbox_oom_killed(const struct sm_sandbox *sb);
 
 /* A signal that sm-vmm got, meant for the first container's first process; SIGWINCH: its terminal
  * has a new size. */
