@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "guest/agent/mount.h"
 #include "guest/agent/reply.h"
+#include "guest/agent/resources.h"
 #include "guest/agent/vm.h"
 
 struct sm_container *sm_container_find(struct sm_guest *g, const char *id)
@@ -39,6 +40,7 @@ static void free_container(struct sm_container *c)
 	while (c->procs)
 		sm_proc_free(c->procs);
 	sm_loop_remove(c->g->loop, c->cgroup_io);
+	sm_oom_end(c);
 	for (size_t i = 0; i < c->nexports; i++)
 		free(c->exports[i]);
 	free(c->exports);
@@ -138,6 +140,7 @@ static void remove_container(struct sm_container *c)
 	c->failure = (struct sm_err)SM_ERR_INIT;
 	sm_loop_remove(c->g->loop, c->cgroup_io);
 	c->cgroup_io = NULL;
+	sm_oom_end(c);
 	if (sm_cgroup_remove(&c->cgroup) < 0)
 		sm_warn("cannot remove the cgroup of %s", c->id);
 	drop_exports(c);
@@ -174,6 +177,7 @@ void sm_container_advance(struct sm_container *c)
 		begin_sync(c);
 	if (c->sync_pid > 0)
 		return;
+	sm_oom_end(c);	/* who waits for it is told before who waits for the end */
 	c->gone = true;
 	sm_proc_answer(first);
 }
@@ -193,6 +197,7 @@ struct sm_container *sm_container_new(struct sm_guest *g,
 		return NULL;
 	c->g = g;
 	c->cgroup = (struct sm_cgroup)SM_CGROUP_INIT;
+	c->oom.fd = -1;
 	c->namespaces = msg->namespaces | CLONE_NEWNS;
 	c->id = strdup(msg->id);
 	c->next = g->containers;
@@ -222,6 +227,8 @@ int sm_container_build(struct sm_container *c,
 	if (r == 0 && c->cgroup.events >= 0)
 		sm_loop_add(c->g->loop, c->cgroup.events, EPOLLPRI | EPOLLET, on_cgroup, c,
 			    &c->cgroup_io);
+	if (r == 0 && c->cgroup.fd >= 0)
+		sm_oom_watch(c);
 	if (r == 0)
 		r = sm_proc_launch(c->first, &ch, req->stdio, err);
 	if (r < 0)

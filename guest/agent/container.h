@@ -66,6 +66,15 @@ struct sm_proc {
 	struct sm_waiter *waiters;
 };
 
+/* The processes that the kernel killed for want of memory, and who waits for more (resources.c). */
+struct sm_oom {
+	int fd;				/* memory.events: EPOLLPRI when it changes */
+	struct sm_io *io;
+	uint64_t kills;
+	struct sm_oom_waiter *waiters;
+	size_t nwaiters;
+};
+
 struct sm_container {
 	struct sm_container *next;
 	struct sm_guest *g;
@@ -75,6 +84,7 @@ struct sm_container {
 	size_t nexports;
 	struct sm_cgroup cgroup;
 	struct sm_io *cgroup_io;
+	struct sm_oom oom;
 	struct sm_proc *procs;		/* the first process is the last of the list */
 	struct sm_proc *first;
 	size_t nended;			/* execs in SM_PROC_ENDED */

@@ -9,6 +9,7 @@
 #include "guest/agent/guest.h"
 #include "guest/agent/requests.h"
 #include "guest/agent/reply.h"
+#include "guest/agent/resources.h"
 #include "guest/agent/vm.h"
 #include "proto/agent.pb-c.h"
 
@@ -69,6 +70,9 @@ HANDLER(exec)
 HANDLER(wait)
 HANDLER(signal)
 HANDLER(resize)
+HANDLER(stats)
+HANDLER(update)
+HANDLER(wait_oom)
 HANDLER(delete)
 HANDLER(processes)
 
@@ -81,6 +85,9 @@ static const struct sm_rpc_method methods[] = {
 	{ "Wait", &supermachine__agent__v1__process_request__descriptor, on_wait },
 	{ "Signal", &supermachine__agent__v1__signal_request__descriptor, on_signal },
 	{ "Resize", &supermachine__agent__v1__resize_request__descriptor, on_resize },
+	{ "Stats", &supermachine__agent__v1__container_request__descriptor, on_stats },
+	{ "Update", &supermachine__agent__v1__update_request__descriptor, on_update },
+	{ "WaitOom", &supermachine__agent__v1__wait_oom_request__descriptor, on_wait_oom },
 	{ "DeleteContainer", &supermachine__agent__v1__container_request__descriptor, on_delete },
 	{ "Processes", &supermachine__agent__v1__container_request__descriptor, on_processes },
 	{ "SetClock", &supermachine__agent__v1__clock_request__descriptor, on_set_clock },

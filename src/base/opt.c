@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +44,77 @@ static int parse_int(const char *text, int *value)
 	if (errno || v < INT_MIN || v > INT_MAX)
 		return -ERANGE;
 	*value = (int)v;
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int64_t ns;
+} duration_units[] = {	/* a name comes before those that are its beginning */
+	{ "ns", 1 },
+	{ "us", 1000 },
+	{ "\u00b5s", 1000 },
+	{ "\u03bcs", 1000 },
+	{ "ms", 1000000 },
+	{ "s", 1000000000 },
+	{ "m", 60 * INT64_C(1000000000) },
+	{ "h", 3600 * INT64_C(1000000000) },
+};
+
+/* "1.5" as a multiple of scale. */
+static int parse_decimal(const char **text, int64_t scale, int64_t *value)
+{
+	const char *p = *text;
+	int64_t whole = 0, part = 0, unit = scale;
+
+	for (; *p >= '0' && *p <= '9'; p++)
+		if (__builtin_mul_overflow(whole, 10, &whole) ||
+		    __builtin_add_overflow(whole, *p - '0', &whole))
+			return -ERANGE;
+	if (*p == '.')
+		for (p++; *p >= '0' && *p <= '9'; p++) {
+			unit /= 10;
+			part += (*p - '0') * unit;
+		}
+	*text = p;
+	return __builtin_mul_overflow(whole, scale, value) ||
+			       __builtin_add_overflow(*value, part, value) ?
+		       -ERANGE :
+		       0;
+}
+
+/* Go's time.ParseDuration */
+static int parse_duration(const char *text, int64_t *value)
+{
+	bool negative = *text == '-';
+	int64_t sum = 0, v;
+
+	if (*text == '-' || *text == '+')
+		text++;
+	if (!strcmp(text, "0")) {
+		*value = 0;
+		return 0;
+	}
+	do {
+		size_t digits = strspn(text, "0123456789.");
+		size_t u = 0;
+		int r;
+
+		if (!digits || (digits == 1 && *text == '.') ||
+		    memchr(text, '.', digits) != memrchr(text, '.', digits))
+			return -EINVAL;
+		while (u < SM_ARRAY_SIZE(duration_units) &&
+		       strncmp(text + digits, duration_units[u].name,
+			       strlen(duration_units[u].name)) != 0)
+			u++;
+		if (u == SM_ARRAY_SIZE(duration_units))
+			return -EINVAL;
+		r = parse_decimal(&text, duration_units[u].ns, &v);
+		if (r < 0 || __builtin_add_overflow(sum, v, &sum))
+			return -EINVAL;
+		text += strlen(duration_units[u].name);
+	} while (*text);
+	*value = negative ? -sum : sum;
 	return 0;
 }
 
@@ -103,6 +175,12 @@ static int assign(const struct sm_opt *o, const char *name, int len, const char 
 			return sm_err_set(err, -EINVAL, "invalid value \"%s\" for flag -%.*s: %s",
 					  text, len, name,
 					  r == -ERANGE ? "value out of range" : "parse error");
+		break;
+	case SM_OPT_DURATION:
+		if (parse_duration(text, o->value) < 0)
+			return sm_err_set(err, -EINVAL,
+					  "invalid value \"%s\" for flag -%.*s: parse error", text,
+					  len, name);
 		break;
 	case SM_OPT_NUM:
 		return sm_err_set(err, -EINVAL, "flag -%.*s has no type", len, name);

@@ -18,6 +18,7 @@ enum sm_opt_type {
 	SM_OPT_STRING,	/* const char **, the last one wins */
 	SM_OPT_LIST,	/* struct sm_opt_list *, each use appends */
 	SM_OPT_INT,	/* int * */
+	SM_OPT_DURATION, /* int64_t *, nanoseconds; as Go writes them: 500ms, 1m30s, -1.5h, 0 */
 	SM_OPT_NUM
 };
 

@@ -25,6 +25,7 @@
 #include "hv/hv.h"
 #include "hv/jail.h"
 #include "hv/kvm/probe.h"
+#include "hv/oomhost.h"
 #include "hv/sandbox.h"
 #include "vsock/vsock.h"
 
@@ -34,7 +35,7 @@
 
 struct options {
 	const char *id, *state_dir, *hypervisor, *kernel, *initrd, *cmdline, *qemu;
-	int control_fd, listen_fd, vcpus, memory;
+	int control_fd, listen_fd, memory_cgroup_fd, vcpus, memory;
 	bool hugepages, serial, core_dumps, print_seccomp, debug, probe, version, help;
 };
 
@@ -49,6 +50,8 @@ struct vmm {
 	struct sm_hv *hv;
 	struct sm_sandbox *sb;
 	int paused;			/* the file by which others see that we are */
+	struct sm_oomhost *oom;
+	bool oom_killed;		/* the container ended, and the guest had killed */
 	int status;
 };
 
@@ -61,6 +64,8 @@ static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 		{ "state-dir", 0, SM_OPT_STRING, &o->state_dir, "DIR", "where console.log and paused go" },
 		{ "control-fd", 0, SM_OPT_INT, &o->control_fd, "N", "connected socket of the launcher" },
 		{ "listen-fd", 0, SM_OPT_INT, &o->listen_fd, "N", "listening socket for later clients" },
+		{ "memory-cgroup-fd", 0, SM_OPT_INT, &o->memory_cgroup_fd, "N",
+		  "directory of our memory cgroup, to repeat the guest's kills there" },
 		{ "hypervisor", 0, SM_OPT_STRING, &o->hypervisor, "NAME", "backend: kvm or qemu" },
 		{ "kernel", 0, SM_OPT_STRING, &o->kernel, "FILE",
 		  "guest kernel: vmlinux, with kvm also a bzImage or libkrunfw.so.5" },
@@ -133,6 +138,7 @@ static void on_finished(void *arg, int status)
 	struct vmm *v = arg;
 
 	v->status = status;
+	v->oom_killed = sm_sandbox_oom_killed(v->sb);
 	sm_loop_stop(v->loop);
 }
 
@@ -171,6 +177,14 @@ static int on_fs_thread(void *arg)
 static int on_vcpu_thread(void *arg)
 {
 	return sm_jail_thread(SM_JAIL_VCPU);
+}
+
+/* The first child, while there is little memory to share with it. */
+static int setup_oom(struct vmm *v, struct sm_err *err)
+{
+	sm_auto_close int dirfd = sm_steal_fd(&v->o.memory_cgroup_fd);
+
+	return dirfd < 0 ? 0 : sm_oomhost_new(dirfd, &v->oom, err);
 }
 
 static int setup_loop(struct vmm *v, struct sm_err *err)
@@ -288,7 +302,8 @@ static int run(struct vmm *v, struct sm_err *err)
 {
 	int r;
 
-	if ((r = check(&v->o, &v->ops, err)) < 0 || (r = setup_loop(v, err)) < 0 ||
+	if ((r = check(&v->o, &v->ops, err)) < 0 || (r = setup_oom(v, err)) < 0 ||
+	    (r = setup_loop(v, err)) < 0 ||
 	    (r = setup_devices(v, err)) < 0 || (r = setup_machine(v, err)) < 0 ||
 	    (r = setup_sandbox(v, err)) < 0)
 		return r;
@@ -310,6 +325,10 @@ static void release(struct vmm *v)
 	sm_console_free(v->console);
 	sm_close(&v->paused);
 	sm_loop_free(v->loop);
+	/* Last, when little is left that the kernel could take for too much. */
+	if (v->oom_killed)
+		sm_oomhost_tell(v->oom);
+	sm_oomhost_free(v->oom);
 }
 
 int main(int argc, char **argv)
@@ -319,7 +338,7 @@ int main(int argc, char **argv)
 		.status = FAILED,
 		.paused = -1,
 		.o = { .hypervisor = "qemu", .qemu = "qemu-system-x86_64", .control_fd = -1,
-		       .listen_fd = -1, .vcpus = 1, .memory = 512, .id = "-" },
+		       .listen_fd = -1, .memory_cgroup_fd = -1, .vcpus = 1, .memory = 512, .id = "-" },
 	};
 	sm_auto_err struct sm_err err = SM_ERR_INIT;
 	int r;

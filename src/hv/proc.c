@@ -6,6 +6,7 @@
 
 #include "base/clean.h"
 #include "base/log.h"
+#include "hv/resources.h"
 
 #define AGENT(name) Supermachine__Agent__V1__##name
 #define PROCS_MAX 4096
@@ -47,6 +48,7 @@ void sm_proc_free(struct sm_proc *p)
 	}
 	sm_stdio_detach(&p->io);
 	remove_exports(p);
+	sm_oom_free(p->oom);
 	free(p->id);
 	free(p->exec_id);
 	free(p);

@@ -34,6 +34,7 @@
 enum sm_proc_state { SM_PROC_MAKING, SM_PROC_ALIVE, SM_PROC_ENDED };
 
 struct sm_waiter;
+struct sm_oom;
 
 struct sm_proc {
 	struct sm_proc *next;
@@ -49,6 +50,7 @@ struct sm_proc {
 	unsigned int draining;		/* output streams that still have bytes for their sink */
 	uint32_t status;		/* wait status, when ENDED */
 	struct sm_waiter *waiters;
+	struct sm_oom *oom;		/* of the first process of a container; may be NULL */
 };
 
 struct sm_procs {

@@ -31,6 +31,7 @@
 #include "base/log.h"
 #include "hv/agent.h"
 #include "hv/proc.h"
+#include "hv/resources.h"
 #include "proto/sandbox.pb-c.h"
 #include "rpc/ttrpc.h"
 
@@ -60,6 +61,7 @@ struct forward {
 	struct sm_sandbox *sb;
 	struct sm_rpc_call *call;	/* NULL: answered before */
 	bool start;
+	bool stats;
 };
 
 struct pending {
@@ -161,6 +163,7 @@ static void on_created(void *arg, enum sm_rpc_code code, const char *text,
 	sm_sandbox_reached(sb, SM_STEP_START);
 	if (!sb->main)
 		sb->main = p;
+	p->oom = sm_oom_new(p->table->agent, p->id);
 	sm_proc_alive(p);
 	reply_empty(call);
 }
@@ -329,6 +332,9 @@ static void on_forwarded(void *arg, enum sm_rpc_code code, const char *text,
 		sm_sandbox_reached(f->sb, SM_STEP_RUN);
 	if (!f->call)
 		sm_debug("after the pause: %s", code == SM_RPC_OK ? "done" : text);
+	else if (code == SM_RPC_OK && f->stats &&
+		 !sm_stats_valid((const AGENT(StatsResponse) *)rsp))
+		sm_rpc_fail(f->call, SM_RPC_INTERNAL, "the guest's numbers make no sense");
 	else if (code == SM_RPC_OK)
 		sm_rpc_reply(f->call, rsp);
 	else
@@ -490,6 +496,33 @@ static void on_signal(void *arg, struct sm_rpc_call *call, const ProtobufCMessag
 	forward(sb, call, "Signal", msg);
 }
 
+/* ---- Stats, Update, WaitOom ----------------------------------------------------------------- */
+
+static void on_stats(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
+{
+	struct forward as = { .sb = arg, .call = call, .stats = true };
+
+	/* of a paused guest: when it goes on */
+	forward_as(as, "Stats", req, &supermachine__agent__v1__stats_response__descriptor);
+}
+
+static void on_update(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
+{
+	forward(arg, call, "Update", req);
+}
+
+static void on_wait_oom(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
+{
+	const AGENT(WaitOomRequest) *req = (const AGENT(WaitOomRequest) *)msg;
+	struct sm_sandbox *sb = arg;
+	struct sm_proc *p = sm_proc_find(&sb->procs, req->id, "");
+
+	if (p && p->oom)
+		sm_oom_wait(p->oom, call, req->seen);
+	else
+		sm_rpc_fail(call, SM_RPC_NOT_FOUND, "container does not exist");
+}
+
 /* ---- Wait, Info ----------------------------------------------------------------------------- */
 
 static void on_wait(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
@@ -538,6 +571,9 @@ static const struct sm_rpc_method methods[] = {
 	{ "Pause", &supermachine__agent__v1__container_request__descriptor, on_pause },
 	{ "Resume", &supermachine__agent__v1__container_request__descriptor, on_resume },
 	{ "Processes", &supermachine__agent__v1__container_request__descriptor, on_processes },
+	{ "Stats", &supermachine__agent__v1__container_request__descriptor, on_stats },
+	{ "Update", &supermachine__agent__v1__update_request__descriptor, on_update },
+	{ "WaitOom", &supermachine__agent__v1__wait_oom_request__descriptor, on_wait_oom },
 	{ "Info", &supermachine__agent__v1__empty__descriptor, on_info },
 };
 
@@ -636,6 +672,7 @@ static void on_client_gone(void *arg, struct sm_rpc *rpc)
 
 	for (struct sm_proc *p = sb->procs.first; p; p = next) {
 		next = p->next;
+		sm_oom_client_gone(p->oom, rpc);
 		if (p->owner != rpc)
 			continue;
 		p->owner = NULL;
@@ -681,6 +718,11 @@ void sm_sandbox_signal(struct sm_sandbox *sb, int signo)
 		size.cols = ws.ws_col;
 		sm_agent_call(sb->procs.agent, "Resize", &size.base, out, ignore, NULL);
 	}
+}
+
+bool sm_sandbox_oom_killed(const struct sm_sandbox *sb)
+{
+	return sb->main && sm_oom_kills(sb->main->oom);
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */

@@ -55,6 +55,9 @@ void sm_sandbox_reached(struct sm_sandbox *sb, enum sm_step step);
 /* The machine is over, expectedly or not. Every open request is answered. */
 void sm_sandbox_machine_ended(struct sm_sandbox *sb, const char *why);
 
+/* Whether processes of the first container were killed in the guest for want of memory. */
+bool sm_sandbox_oom_killed(const struct sm_sandbox *sb);
+
 /* A signal that sm-vmm got, meant for the first container's first process; SIGWINCH: its terminal
  * has a new size. */
 void sm_sandbox_signal(struct sm_sandbox *sb, int signo);

@@ -223,6 +223,68 @@ int sm_cgroup_plan(struct sm_arena *arena, const char *path, struct sm_cgroups *
 	return r < 0 ? sm_err_sys(err, r, "cgroup: /proc/self/mountinfo") : 0;
 }
 
+/* The directory of dirs that is below a mount; NULL: none. */
+static const char *below(const struct sm_strs *dirs, const char *mount)
+{
+	size_t len = strlen(mount);
+
+	for (size_t i = 0; i < dirs->n; i++)
+		if (!strncmp(dirs->v[i], mount, len) && dirs->v[i][len] == '/')
+			return dirs->v[i];
+	return NULL;
+}
+
+int sm_cgroup_find(struct sm_arena *arena, const struct sm_strs *dirs, struct sm_cgroups *cg,
+		   struct sm_err *err)
+{
+	int r = sm_cgroup_plan(arena, "", cg, err);
+	size_t kept = 0;
+
+	for (size_t i = 0; r == 0 && i < cg->n; i++) {
+		struct sm_cgroup_dir d = cg->v[i];
+
+		d.path = below(dirs, d.mount);
+		if (d.path && access(d.path, F_OK) == 0)
+			cg->v[kept++] = d;
+	}
+	cg->n = kept;
+	return r;
+}
+
+static bool has_controller(const struct sm_cgroup_dir *d, const char *name)
+{
+	const char *c = d->controllers;
+
+	while (*c) {
+		size_t word = strcspn(c, ", ");
+
+		if (word == strlen(name) && !memcmp(c, name, word))
+			return true;
+		c += word;
+		c += *c != '\0';
+	}
+	return false;
+}
+
+static const char *dir_of(const struct sm_cgroups *cg, enum sm_cgroup_version version,
+			  const char *controller)
+{
+	for (size_t i = 0; i < cg->n; i++)
+		if (cg->v[i].version == version && has_controller(&cg->v[i], controller))
+			return cg->v[i].path;
+	return NULL;
+}
+
+const char *sm_cgroup_v1_dir(const struct sm_cgroups *cg, const char *controller)
+{
+	return dir_of(cg, SM_CGROUP_V1, controller);
+}
+
+const char *sm_cgroup_v2_dir(const struct sm_cgroups *cg, const char *controller)
+{
+	return dir_of(cg, SM_CGROUP_V2, controller);
+}
+
 /* ---- making --------------------------------------------------------------------------------- */
 
 /* A new cpuset of version 1 is empty, and nobody can be put into it, until it was told its CPUs. */

@@ -37,14 +37,36 @@ int sm_cgroup_path(struct sm_arena *arena, const char *cgroups_path, const char 
 int sm_cgroup_plan(struct sm_arena *arena, const char *path, struct sm_cgroups *cg,
 		   struct sm_err *err);
 
+/* The same of a container that has its directories already: those of them that are there. */
+int sm_cgroup_find(struct sm_arena *arena, const struct sm_strs *dirs, struct sm_cgroups *cg,
+		   struct sm_err *err);
+
+/* The directory of the version 1 hierarchy that has a controller; NULL: there is none. The same for
+ * version 2, by the controllers at its top. */
+const char *sm_cgroup_v1_dir(const struct sm_cgroups *cg, const char *controller);
+const char *sm_cgroup_v2_dir(const struct sm_cgroups *cg, const char *controller);
+
 /* Makes the directories. -EBUSY where processes are in one already. rootless: those that may not be
  * made are taken off the list. */
 int sm_cgroup_make(struct sm_cgroups *cg, bool rootless, struct sm_err *err);
+
+/* What a VM of that much memory needs beyond the container's memory limit, in bytes. */
+uint64_t sm_cgroup_overhead(uint32_t memory_mib, const struct sm_resources *resources);
 
 /* What resources say of the VM as a whole; overhead: bytes that it needs beyond the memory
  * limit. */
 int sm_cgroup_apply(const struct sm_cgroups *cg, const struct sm_resources *resources,
 		    uint64_t overhead, struct sm_arena *arena, struct sm_err *err);
+
+/* The same for a VM that runs. What was written over is noted in *undo, also on failure. */
+struct sm_cgroup_undo {
+	struct sm_pair *v;	/* path, what it held */
+	size_t n;
+};
+int sm_cgroup_change(const struct sm_cgroups *cg, const struct sm_resources *resources,
+		     uint64_t overhead, struct sm_arena *arena, struct sm_cgroup_undo *undo,
+		     struct sm_err *err);
+void sm_cgroup_take_back(const struct sm_cgroup_undo *undo);
 
 int sm_cgroup_join(const struct sm_cgroups *cg, pid_t pid, struct sm_err *err);
 

@@ -8,12 +8,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/clean.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "runtime/cgroup.h"
 #include "spec/cgroup.h"
 
-#define VMM_THREADS 512		/* room below pids.max for sm-vmm, QEMU and their threads */
+#define VMM_OVERHEAD (UINT64_C(512) << 20) /* of sm-vmm and QEMU with its translated code */
+#define UNDO_MAX     256
+#define VMM_THREADS  512 /* room below pids.max for sm-vmm, QEMU and their threads */
 
 /*
  * A hybrid host has some controllers in version 1 hierarchies and the others in version 2's: each
@@ -21,48 +25,68 @@
  */
 struct apply {
 	const struct sm_cgroups *cg;
-	const struct sm_cgroup_dir *v2;	/* NULL: there is none */
+	const struct sm_cgroup_dir *v2; /* NULL: there is none */
 	const struct sm_resources *res;
 	uint64_t overhead;
 	struct sm_arena *arena;
 	struct sm_err *err;
+	struct sm_cgroup_undo *undo; /* NULL: the cgroups are new */
 };
-
-static bool has_controller(const struct sm_cgroup_dir *d, const char *name, size_t len)
-{
-	const char *c = d->controllers;
-
-	while (*c) {
-		size_t word = strcspn(c, ", ");
-
-		if (word == len && !memcmp(c, name, len))
-			return true;
-		c += word;
-		c += *c != '\0';
-	}
-	return false;
-}
 
 /* The directory of the version 1 hierarchy that has a controller; NULL: there is none. */
 static const char *v1_dir(const struct apply *a, const char *controller)
 {
-	for (size_t i = 0; i < a->cg->n; i++)
-		if (a->cg->v[i].version == SM_CGROUP_V1 &&
-		    has_controller(&a->cg->v[i], controller, strlen(controller)))
-			return a->cg->v[i].path;
-	return NULL;
+	return sm_cgroup_v1_dir(a->cg, controller);
 }
 
-static bool v2_has(const struct apply *a, const char *controller, size_t len)
+static bool v2_has(const struct apply *a, const char *controller)
 {
-	return a->v2 && has_controller(a->v2, controller, len);
+	return sm_cgroup_v2_dir(a->cg, controller);
+}
+
+/* Of what a file held, the line that says the same as value would: that of its device, or the only
+ * one. NULL: nothing to write back. */
+static char *old_line(char *text, const char *value)
+{
+	size_t key = strcspn(value, " ");
+	bool device = memchr(value, ':', key);
+	char *save = NULL, *line;
+
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		if (!device || (!strncmp(line, value, key) && line[key] == ' '))
+			return line;
+	return device ? NULL : text;
+}
+
+static int note_old(const struct apply *a, const char *path, const char *value)
+{
+	sm_auto_buf struct sm_buf text = SM_BUF_INIT(1u << 20);
+	struct sm_pair *pair;
+	char *line;
+
+	if (!a->undo || sm_read_file_at(AT_FDCWD, path, &text) < 0 || !text.data)
+		return 0;
+	if (a->undo->n == UNDO_MAX)
+		return -E2BIG;
+	line = old_line((char *)text.data, value);
+	if (!line)
+		return 0;
+	pair = &a->undo->v[a->undo->n];
+	pair->key = sm_arena_strdup(a->arena, path);
+	pair->value = sm_arena_strdup(a->arena, line);
+	if (!pair->key || !pair->value)
+		return -ENOMEM;
+	a->undo->n++;
+	return 0;
 }
 
 static int put(const struct apply *a, const char *dir, const char *file, const char *value)
 {
 	sm_auto_free char *path = sm_strf("%s/%s", dir, file);
-	int r = path ? sm_write_existing_at(AT_FDCWD, path, value) : -ENOMEM;
+	int r = path ? note_old(a, path, value) : -ENOMEM;
 
+	if (r == 0)
+		r = sm_write_existing_at(AT_FDCWD, path, value);
 	return r < 0 ? sm_err_sys(a->err, r, "cgroup: write \"%s\" to %s/%s", value, dir, file) : 0;
 }
 
@@ -72,7 +96,7 @@ static int put_v1(const struct apply *a, const char *controller, const char *fil
 	const char *dir = v1_dir(a, controller);
 	const char *newer = strcmp(controller, "blkio") != 0 ? controller : "io";
 
-	if (!dir && v2_has(a, newer, strlen(newer)))
+	if (!dir && v2_has(a, newer))
 		return 0;
 	if (!dir)
 		return sm_err_set(a->err, -ENOENT,
@@ -84,17 +108,16 @@ static int put_v1(const struct apply *a, const char *controller, const char *fil
 static int put_i64(const struct apply *a, const char *controller, const char *file,
 		   const struct sm_i64 *v)
 {
-	return !v->set ? 0 :
-			 put_v1(a, controller, file, sm_arena_strf(a->arena, "%" PRId64, v->v));
+	return !v->set ? 0 : put_v1(a, controller, file, sm_arena_strf(a->arena, "%" PRId64, v->v));
 }
 
 static int put_u64(const struct apply *a, const char *controller, const char *file,
 		   const struct sm_u64 *v)
 {
 	/* 0 is how an unset value is written down by many */
-	return !v->set || !v->v ?
-		       0 :
-		       put_v1(a, controller, file, sm_arena_strf(a->arena, "%" PRIu64, v->v));
+	return !v->set || !v->v
+		       ? 0
+		       : put_v1(a, controller, file, sm_arena_strf(a->arena, "%" PRIu64, v->v));
 }
 
 static int apply_cpu(const struct apply *a)
@@ -121,34 +144,54 @@ static int apply_cpu(const struct apply *a)
 }
 
 /* A limit of the guest's memory as one of the VM's. */
+static int64_t of_vm(const struct apply *a, int64_t limit)
+{
+	if (limit < 0)
+		return -1;
+	return limit > INT64_MAX - (int64_t)a->overhead ? INT64_MAX : limit + (int64_t)a->overhead;
+}
+
 static int put_memory(const struct apply *a, const char *file, const struct sm_i64 *v)
 {
-	struct sm_i64 more = *v;
+	const struct sm_i64 more = { v->set && v->v, of_vm(a, v->v) };
 
-	if (!v->set || !v->v)
-		return 0;
-	if (v->v > 0)
-		more.v = v->v > INT64_MAX - (int64_t)a->overhead ? INT64_MAX :
-								    v->v + (int64_t)a->overhead;
 	return put_i64(a, "memory", file, &more);
+}
+
+/* A host without swap accounting has no such file; there is nothing to limit then. */
+static int put_memsw(const struct apply *a, const struct sm_memory *m)
+{
+	int r = put_memory(a, "memory.memsw.limit_in_bytes", &m->swap);
+
+	return r == -ENOENT || r == -EACCES ? 0 : r;
+}
+
+/* memory.memsw may at no time be below memory.limit: the one that rises is written first. */
+static bool memsw_rises(const struct apply *a, const struct sm_memory *m)
+{
+	const char *dir = v1_dir(a, "memory");
+	sm_auto_free char *path = dir ? sm_strf("%s/memory.memsw.limit_in_bytes", dir) : NULL;
+	sm_auto_buf struct sm_buf text = SM_BUF_INIT(64);
+
+	if (!path || sm_read_file_at(AT_FDCWD, path, &text) < 0 || !text.data)
+		return false;
+	return m->swap.v < 0 || of_vm(a, m->swap.v) > strtoll((char *)text.data, NULL, 10);
 }
 
 static int apply_memory(const struct apply *a)
 {
 	const struct sm_memory *m = a->res->memory;
+	bool first;
 	int r;
 
 	if (!m)
 		return 0;
-	if ((r = put_memory(a, "memory.limit_in_bytes", &m->limit)) < 0 ||
+	first = m->swap.v && memsw_rises(a, m);
+	if ((first && (r = put_memsw(a, m)) < 0) ||
+	    (r = put_memory(a, "memory.limit_in_bytes", &m->limit)) < 0 ||
 	    (r = put_memory(a, "memory.soft_limit_in_bytes", &m->reservation)) < 0)
 		return r;
-	/* A host without swap accounting has no such file; there is nothing to limit then. */
-	if (m->swap.set && m->swap.v > 0) {
-		r = put_memory(a, "memory.memsw.limit_in_bytes", &m->swap);
-		return r == -ENOENT || r == -EACCES ? 0 : r;
-	}
-	return 0;
+	return first || m->swap.v <= 0 ? 0 : put_memsw(a, m);
 }
 
 static int put_throttles(const struct apply *a, const char *file, const sm_throttle_list *list)
@@ -188,8 +231,7 @@ static int apply_blkio(const struct apply *a)
 					 b->weight_device.v[i].major.v,
 					 b->weight_device.v[i].minor.v,
 					 b->weight_device.v[i].weight.v));
-	if (r < 0 ||
-	    (r = put_throttles(a, "blkio.throttle.read_bps_device", &b->read_bps)) < 0 ||
+	if (r < 0 || (r = put_throttles(a, "blkio.throttle.read_bps_device", &b->read_bps)) < 0 ||
 	    (r = put_throttles(a, "blkio.throttle.write_bps_device", &b->write_bps)) < 0 ||
 	    (r = put_throttles(a, "blkio.throttle.read_iops_device", &b->read_iops)) < 0)
 		return r;
@@ -215,6 +257,8 @@ static const char *pids_limit(const struct apply *a)
 {
 	const struct sm_pids *p = a->res->pids;
 
+	if (a->undo && p && p->limit.v < 0)
+		return "max";
 	if (!p || !p->limit.set || p->limit.v <= 0 || p->limit.v > INT32_MAX - VMM_THREADS)
 		return NULL;
 	return sm_arena_strf(a->arena, "%" PRId64, p->limit.v + VMM_THREADS);
@@ -242,13 +286,16 @@ static bool is_unified(const struct apply *a, const char *file)
 static int apply_v2(const struct apply *a)
 {
 	struct sm_pairs files = { 0 };
-	const char *pids = v2_has(a, "pids", 4) ? pids_limit(a) : NULL;
+	const char *pids = v2_has(a, "pids") ? pids_limit(a) : NULL;
 	int r = sm_cgroup_files(a->res, SM_CGROUP_HOST, a->overhead, a->arena, &files, a->err);
 
 	for (size_t i = 0; r == 0 && i < files.n; i++) {
 		const char *file = files.v[i].key;
+		const char *controller = sm_arena_strndup(a->arena, file, strcspn(file, "."));
 
-		if (v2_has(a, file, strcspn(file, ".")))
+		if (!controller)
+			r = sm_err_sys(a->err, -ENOMEM, "cgroup: %s", file);
+		else if (v2_has(a, controller))
 			r = put(a, a->v2->path, file, files.v[i].value);
 		else if (is_unified(a, file))
 			r = sm_err_set(
@@ -260,17 +307,54 @@ static int apply_v2(const struct apply *a)
 	return r == 0 && pids ? put(a, a->v2->path, "pids.max", pids) : r;
 }
 
+uint64_t sm_cgroup_overhead(uint32_t memory_mib, const struct sm_resources *res)
+{
+	uint64_t ram = (uint64_t)memory_mib << 20;
+	uint64_t limit =
+		res->memory && res->memory->limit.v > 0 ? (uint64_t)res->memory->limit.v : 0;
+
+	return VMM_OVERHEAD + (ram > limit ? ram - limit : 0);
+}
+
+static int apply(struct apply *a)
+{
+	int r;
+
+	if (!a->cg->n)
+		return 0;
+	for (size_t i = 0; i < a->cg->n; i++)
+		if (a->cg->v[i].version == SM_CGROUP_V2)
+			a->v2 = &a->cg->v[i];
+	r = apply_v2(a);
+	return r < 0 ? r : apply_v1(a);
+}
+
 int sm_cgroup_apply(const struct sm_cgroups *cg, const struct sm_resources *resources,
 		    uint64_t overhead, struct sm_arena *arena, struct sm_err *err)
 {
-	struct apply a = { cg, NULL, resources, overhead, arena, err };
-	int r;
+	struct apply a = { cg, NULL, resources, overhead, arena, err, NULL };
 
-	if (!cg->n)
-		return 0;
-	for (size_t i = 0; i < cg->n; i++)
-		if (cg->v[i].version == SM_CGROUP_V2)
-			a.v2 = &cg->v[i];
-	r = apply_v2(&a);
-	return r < 0 ? r : apply_v1(&a);
+	return apply(&a);
+}
+
+int sm_cgroup_change(const struct sm_cgroups *cg, const struct sm_resources *resources,
+		     uint64_t overhead, struct sm_arena *arena, struct sm_cgroup_undo *undo,
+		     struct sm_err *err)
+{
+	struct apply a = { cg, NULL, resources, overhead, arena, err, undo };
+
+	undo->n = 0;
+	undo->v = sm_arena_array(arena, UNDO_MAX, sizeof(*undo->v));
+	return undo->v ? apply(&a) : sm_err_sys(err, -ENOMEM, "cgroup");
+}
+
+void sm_cgroup_take_back(const struct sm_cgroup_undo *undo)
+{
+	for (size_t i = undo->n; i--;) {
+		int r = sm_write_existing_at(AT_FDCWD, undo->v[i].key, undo->v[i].value);
+
+		if (r < 0)
+			sm_debug("cgroup: write \"%s\" back to %s: %s", undo->v[i].value,
+				 undo->v[i].key, strerror(-r));
+	}
 }

@@ -44,8 +44,6 @@
 #include "spec/guest.h"
 
 #define STATE_ARENA_MAX (64u << 20)
-#define VMM_OVERHEAD_MIB 512	/* of sm-vmm and QEMU with its translated code */
-#define MIB (1u << 20)
 #define CONFIG_NAME "config.json"
 
 /* Where our own time went, for --debug. */
@@ -241,17 +239,11 @@ static int make_cgroups(struct sm_container *c, const struct sm_vm_size *size, s
 	const struct sm_resources *res = c->config->resources;
 	const char *when = c->rt->rootless;
 	bool rootless = sm_is_rootless() && (!when || strcmp(when, "false") != 0);
-	uint64_t overhead = VMM_OVERHEAD_MIB * (uint64_t)MIB;
-	uint64_t ram = size->memory_mib * (uint64_t)MIB;
-	uint64_t limit = 0;
+	uint64_t overhead = sm_cgroup_overhead(size->memory_mib, res);
 	int r;
 
 	if (when && !strcmp(when, "true"))
 		rootless = true;
-	if (res->memory && res->memory->limit.set && res->memory->limit.v > 0)
-		limit = (uint64_t)res->memory->limit.v;
-	if (ram > limit)
-		overhead += ram - limit;
 	r = sm_cgroup_make(&c->cgroups, rootless, err);
 	return r < 0 ? r :
 		       sm_cgroup_apply(&c->cgroups, res, overhead, c->state->arena, err);
@@ -357,6 +349,7 @@ static int launch(struct sm_container *c, const struct sm_vm_size *size, struct 
 
 	int r = check_parts(&l, err);
 
+	c->state->memory_mib = size->memory_mib;
 	if (r < 0 || (r = check_kernel(&l, err)) < 0)
 		return r;
 	l.netns = sm_config_netns(c->config, &l.netns_path);

@@ -2,6 +2,8 @@
 #include "runtime/jsonout.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yajl/yajl_gen.h>
@@ -108,6 +110,25 @@ void sm_jsonout_number(struct sm_jsonout *j, const char *key, long long value)
 		return;
 	put_key(j, key);
 	note(j, yajl_gen_integer(j->gen, value));
+}
+
+void sm_jsonout_u64(struct sm_jsonout *j, const char *key, uint64_t value)
+{
+	char text[24];
+	int n = snprintf(text, sizeof(text), "%" PRIu64, value);
+
+	if (!j)
+		return;
+	put_key(j, key);
+	note(j, yajl_gen_number(j->gen, text, (size_t)n));
+}
+
+void sm_jsonout_null(struct sm_jsonout *j, const char *key)
+{
+	if (!j)
+		return;
+	put_key(j, key);
+	note(j, yajl_gen_null(j->gen));
 }
 
 void sm_jsonout_strings(struct sm_jsonout *j, const char *key, const char *const *v, size_t n)

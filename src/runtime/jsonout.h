@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "spec/json.h"
 
@@ -21,11 +22,14 @@ void sm_jsonout_free(struct sm_jsonout **j);
 void sm_jsonout_open(struct sm_jsonout *j);	/* { */
 void sm_jsonout_close(struct sm_jsonout *j);	/* } */
 void sm_jsonout_open_array(struct sm_jsonout *j);
+/* A key whose value is what is opened next. */
+void sm_jsonout_key(struct sm_jsonout *j, const char *key);
 void sm_jsonout_close_array(struct sm_jsonout *j);
-void sm_jsonout_key(struct sm_jsonout *j, const char *key);	/* of what is opened next */
 void sm_jsonout_bool(struct sm_jsonout *j, const char *key, bool value);
 void sm_jsonout_string(struct sm_jsonout *j, const char *key, const char *value);
 void sm_jsonout_number(struct sm_jsonout *j, const char *key, long long value);
+void sm_jsonout_u64(struct sm_jsonout *j, const char *key, uint64_t value);
+void sm_jsonout_null(struct sm_jsonout *j, const char *key);
 void sm_jsonout_strings(struct sm_jsonout *j, const char *key, const char *const *v, size_t n);
 void sm_jsonout_pairs(struct sm_jsonout *j, const char *key, const struct sm_pairs *pairs);
 

@@ -46,7 +46,7 @@
 #define DEATH_MS 2000
 
 /* Where sm-vmm finds its descriptors */
-enum { FD_CONTROL = 3, FD_LISTEN, FD_STATUS, FD_FREE };
+enum { FD_CONTROL = 3, FD_LISTEN, FD_STATUS, FD_MEMORY, FD_FREE };
 
 enum step { STEP_SESSION, STEP_NETNS, STEP_LOOPBACK, STEP_FDS, STEP_EXEC, STEP_NUM };
 
@@ -67,7 +67,7 @@ struct failure {
 struct fds {		/* -1 where not open */
 	int control[2];	/* ours, the child's */
 	int go[2], status[2];	/* read, write */
-	int listen, log, null, netns;
+	int listen, log, null, netns, memory;
 };
 
 /* ---- the child ------------------------------------------------------------------------------ */
@@ -102,11 +102,13 @@ static int lift(int *fd)
 
 static int arrange_fds(struct fds *f)
 {
-	int *const all[] = { &f->control[1], &f->listen, &f->status[1], &f->log, &f->null };
+	int *const all[] = { &f->control[1], &f->listen, &f->status[1], &f->log, &f->null,
+			     &f->memory };
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < SM_ARRAY_SIZE(all); i++)
-		r = lift(all[i]);
+		if (*all[i] >= 0)
+			r = lift(all[i]);
 	if (r < 0)
 		return r;
 	if (dup2(f->null, 0) < 0 || dup2(f->null, 1) < 0 || dup2(f->log, 2) < 0 ||
@@ -114,6 +116,10 @@ static int arrange_fds(struct fds *f)
 	    dup3(f->status[1], FD_STATUS, O_CLOEXEC) < 0)
 		return -errno;
 	f->status[1] = FD_STATUS;
+	if (f->memory >= 0 && dup2(f->memory, FD_MEMORY) < 0)
+		return -errno;
+	if (f->memory < 0)
+		close(FD_MEMORY);
 	return syscall(SYS_close_range, FD_FREE, ~0u, 0) < 0 ? -errno : 0;
 }
 
@@ -190,15 +196,18 @@ static void exec_vmm(const struct sm_launch_config *c, char **argv, struct fds *
 static void close_fds(struct fds *f)
 {
 	int *const all[] = { &f->control[0], &f->control[1], &f->go[0],	 &f->go[1], &f->status[0],
-			     &f->status[1],  &f->listen,     &f->log,	 &f->null,  &f->netns };
+			     &f->status[1],  &f->listen,     &f->log,	 &f->null,  &f->netns,
+			     &f->memory };
 
 	for (size_t i = 0; i < SM_ARRAY_SIZE(all); i++)
 		sm_close(all[i]);
 }
 
-static int open_fds(const struct sm_launch_config *c, const struct sm_store *s, struct fds *f,
-		    struct sm_err *err)
+static int open_fds(const struct sm_launch_config *c, const struct sm_store *s,
+		    const struct sm_cgroups *cg, struct fds *f, struct sm_err *err)
 {
+	const char *memory;
+
 	if (c->netns == SM_NETNS_PATH) {
 		f->netns = open(c->netns_path, O_RDONLY | O_CLOEXEC);
 		if (f->netns < 0)
@@ -208,6 +217,11 @@ static int open_fds(const struct sm_launch_config *c, const struct sm_store *s, 
 			0600);
 	if (f->log < 0)
 		return sm_err_sys(err, errno, "%s/%s/" LOG_NAME, s->root, s->id);
+	memory = sm_cgroup_v1_dir(cg, "memory");
+	if (!memory)
+		memory = sm_cgroup_v2_dir(cg, "memory");
+	if (memory)
+		f->memory = open(memory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	f->listen = sm_vmm_listen(s->dirfd);
 	if (f->listen < 0)
 		return sm_err_sys(err, f->listen, "%s/%s/" SM_VMM_SOCKET, s->root, s->id);
@@ -223,7 +237,7 @@ static int open_fds(const struct sm_launch_config *c, const struct sm_store *s, 
 #define ARGS_MAX 32
 
 static int build_args(const struct sm_launch_config *c, const struct sm_store *s,
-		      struct sm_arena *arena, char **argv)
+		      const struct fds *f, struct sm_arena *arena, char **argv)
 {
 	const char *const args[] = {
 		"sm-vmm",
@@ -249,7 +263,7 @@ static int build_args(const struct sm_launch_config *c, const struct sm_store *s
 	};
 	size_t n = SM_ARRAY_SIZE(args);
 
-	_Static_assert(SM_ARRAY_SIZE(args) + 2 + SM_ARRAY_SIZE(flags) <= ARGS_MAX,
+	_Static_assert(SM_ARRAY_SIZE(args) + 4 + SM_ARRAY_SIZE(flags) <= ARGS_MAX,
 		       "room for all arguments");
 	for (size_t i = 0; i < n; i++) {
 		if (!args[i])
@@ -259,6 +273,12 @@ static int build_args(const struct sm_launch_config *c, const struct sm_store *s
 	if (c->cmdline && *c->cmdline) {
 		argv[n++] = (char *)"--cmdline";
 		argv[n++] = (char *)c->cmdline;
+	}
+	if (f->memory >= 0) {
+		argv[n++] = (char *)"--memory-cgroup-fd";
+		argv[n] = (char *)sm_arena_strf(arena, "%d", FD_MEMORY);
+		if (!argv[n++])
+			return -ENOMEM;
 	}
 	for (size_t i = 0; i < SM_ARRAY_SIZE(flags); i++)
 		if (flags[i].set)
@@ -316,11 +336,11 @@ int sm_launch_start(const struct sm_launch_config *c, const struct sm_store *s,
 		    struct sm_state *state, const struct sm_cgroups *cg, struct sm_launch *l,
 		    struct sm_err *err)
 {
-	struct fds f = { { -1, -1 }, { -1, -1 }, { -1, -1 }, -1, -1, -1, -1 };
+	struct fds f = { { -1, -1 }, { -1, -1 }, { -1, -1 }, -1, -1, -1, -1, -1 };
 	char *argv[ARGS_MAX + 1];
-	int r = open_fds(c, s, &f, err);
+	int r = open_fds(c, s, cg, &f, err);
 
-	if (r == 0 && build_args(c, s, state->arena, argv) < 0)
+	if (r == 0 && build_args(c, s, &f, state->arena, argv) < 0)
 		r = sm_err_sys(err, -ENOMEM, "start sm-vmm");
 	if (r == 0) {
 		l->proc.pid = fork_namespace();

@@ -34,6 +34,7 @@
 #include "base/clean.h"
 #include "base/io.h"
 #include "runtime/jsonout.h"
+#include "runtime/resources.h"
 
 #define STATE_MAX (16u << 20)
 
@@ -53,6 +54,8 @@ struct doc {
 	struct sm_u64 pid, start, creator_pid, creator_start;
 	struct sm_pairs annotations;
 	struct sm_strs cgroups;
+	struct sm_u64 memory;
+	const struct sm_resources *updated;
 };
 
 static const struct sm_field doc_fields[] = {
@@ -68,6 +71,9 @@ static const struct sm_field doc_fields[] = {
 	{ "creatorStartTime", SM_FIELD_U64, offsetof(struct doc, creator_start) },
 	{ "annotations", SM_FIELD_PAIRS, offsetof(struct doc, annotations) },
 	{ "cgroups", SM_FIELD_STRINGS, offsetof(struct doc, cgroups) },
+	{ "memory", SM_FIELD_U32, offsetof(struct doc, memory) },
+	{ "updated", SM_FIELD_OBJECT, offsetof(struct doc, updated),
+	  .schema = &sm_resources_schema },
 	{ NULL },
 };
 static const struct sm_schema doc_schema = { NULL, sizeof(struct doc), doc_fields };
@@ -208,6 +214,11 @@ int sm_store_save(const struct sm_store *s, const struct sm_state *state, struct
 	sm_jsonout_string(j, "created", state->created);
 	sm_jsonout_strings(j, "cgroups", state->cgroups.v, state->cgroups.n);
 	sm_jsonout_pairs(j, "annotations", &state->annotations);
+	sm_jsonout_number(j, "memory", state->memory_mib);
+	if (state->updated) {
+		sm_jsonout_key(j, "updated");
+		sm_resources_show(j, state->updated);
+	}
 	sm_jsonout_close(j);
 	r = sm_jsonout_text(j, &text, &len);
 	if (r == 0)
@@ -235,6 +246,8 @@ static int state_from_doc(const struct sm_store *s, const struct doc *d, struct 
 	out->creator = (struct sm_proc_id){ (pid_t)d->creator_pid.v, d->creator_start.v };
 	out->annotations = d->annotations;
 	out->cgroups = d->cgroups;
+	out->memory_mib = (uint32_t)d->memory.v;
+	out->updated = d->updated;
 	return 0;
 }
 

@@ -7,7 +7,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
-#include "spec/json.h"
+#include "spec/config.h"
 
 /*
  * The state of containers: one directory ROOT/ID for each, made by create, removed by delete.
@@ -50,6 +50,8 @@ struct sm_state {
 	struct sm_pairs annotations;
 	struct sm_strs cgroups;		/* directories, absolute, that delete removes */
 	bool paused;			/* not in state.json: sm-vmm says that its guest stands still */
+	uint32_t memory_mib;		/* of the VM */
+	const struct sm_resources *updated;	/* over config.json's; NULL: never */
 	uid_t owner;			/* not in the file: who owns the directory */
 };
 

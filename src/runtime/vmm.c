@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -125,4 +126,25 @@ int sm_vmm_signal(struct sm_vmm *vmm, const char *id, int signo, bool all, struc
 	req.signal = (uint32_t)signo;
 	req.all = all;
 	return call(vmm, "Signal", &req.base, err);
+}
+
+int sm_vmm_update(struct sm_vmm *vmm, const char *id, const struct sm_pairs *files,
+		  struct sm_err *err)
+{
+	Supermachine__Agent__V1__UpdateRequest req = SUPERMACHINE__AGENT__V1__UPDATE_REQUEST__INIT;
+	sm_auto_free Supermachine__Agent__V1__KeyValue *v = calloc(files->n + 1, sizeof(*v));
+	sm_auto_free Supermachine__Agent__V1__KeyValue **list = calloc(files->n + 1, sizeof(*list));
+
+	if (!v || !list)
+		return sm_err_sys(err, -ENOMEM, "sm-vmm: Update");
+	for (size_t i = 0; i < files->n; i++) {
+		supermachine__agent__v1__key_value__init(&v[i]);
+		v[i].key = (char *)files->v[i].key;
+		v[i].value = (char *)files->v[i].value;
+		list[i] = &v[i];
+	}
+	req.id = (char *)id;
+	req.cgroup = list;
+	req.n_cgroup = files->n;
+	return call(vmm, "Update", &req.base, err);
 }

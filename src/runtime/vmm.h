@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "proto/sandbox.pb-c.h"
+#include "spec/json.h"
 
 /* Blocking requests to a container's sm-vmm. */
 
@@ -32,6 +33,8 @@ int sm_vmm_listen(int dirfd);
 int sm_vmm_start(struct sm_vmm *vmm, const char *id, struct sm_err *err);
 int sm_vmm_pause(struct sm_vmm *vmm, const char *id, struct sm_err *err);
 int sm_vmm_resume(struct sm_vmm *vmm, const char *id, struct sm_err *err);
+int sm_vmm_update(struct sm_vmm *vmm, const char *id, const struct sm_pairs *files,
+		  struct sm_err *err);
 int sm_vmm_signal(struct sm_vmm *vmm, const char *id, int signo, bool all, struct sm_err *err);
 
 /* On 0 *list is the caller's, to be freed with protobuf's free_unpacked(). */

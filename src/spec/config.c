@@ -300,9 +300,8 @@ static const struct sm_field resources_fields[] = {
 	ROW(sm_resources, "unified", PAIRS, unified),
 	{ NULL }
 };
-static const struct sm_schema resources_schema = { "config-linux.md#control-groups",
-						   sizeof(struct sm_resources),
-						   resources_fields };
+const struct sm_schema sm_resources_schema = { "config-linux.md#control-groups",
+					       sizeof(struct sm_resources), resources_fields };
 
 SCHEMA(seccomp_arg_schema, "config-linux.md#seccomp", sm_seccomp_arg,
 	ROW(sm_seccomp_arg, "index", U32, index),
@@ -339,7 +338,7 @@ SCHEMA(linux_schema, "config-linux.md", sm_config,
 	SUB(sm_config, "devices", ARRAY, devices, device_schema),
 	REFUSED("netDevices", "network devices of the host cannot be moved into a VM"),
 	ROW(sm_config, "cgroupsPath", STRING, cgroups_path),
-	SUB(sm_config, "resources", OBJECT, resources, resources_schema),
+	SUB(sm_config, "resources", OBJECT, resources, sm_resources_schema),
 	REFUSED("intelRdt", "Intel RDT is not supported: leave it out"),
 	REFUSED("memoryPolicy", "NUMA policies are not supported: the VM has one memory node"),
 	ROW(sm_config, "sysctl", PAIRS, sysctl),
@@ -497,6 +496,12 @@ int sm_process_parse(const char *name, const char *text, size_t len, struct sm_c
 	static const struct document doc = { &process_schema, sm_validate_process };
 
 	return parse(&doc, name, text, len, config, err);
+}
+
+int sm_resources_parse(const char *name, const char *text, size_t len, struct sm_arena *arena,
+		       struct sm_resources *resources, struct sm_err *err)
+{
+	return sm_json_read(arena, name, text, len, &sm_resources_schema, resources, err);
 }
 
 int sm_config_load(int dirfd, struct sm_buf *text, struct sm_config **config, struct sm_err *err)

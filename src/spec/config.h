@@ -273,6 +273,14 @@ int sm_config_load(int dirfd, struct sm_buf *text, struct sm_config **config, st
 int sm_process_parse(const char *name, const char *text, size_t len, struct sm_config **config,
 		     struct sm_err *err);
 
+/* linux.resources alone, its types only; strings are in the arena. And what its values mean, with
+ * messages that begin with `name`. */
+extern const struct sm_schema sm_resources_schema;
+int sm_resources_parse(const char *name, const char *text, size_t len, struct sm_arena *arena,
+		       struct sm_resources *resources, struct sm_err *err);
+int sm_resources_check(const char *name, const struct sm_resources *resources,
+		       struct sm_arena *arena, struct sm_err *err);
+
 void sm_config_free(struct sm_config *config);
 
 /* What the host has of what a config may ask for. */

@@ -203,6 +203,15 @@ static int check_names(struct sm_check *c)
 	return 0;
 }
 
+int sm_resources_check(const char *name, const struct sm_resources *resources,
+		       struct sm_arena *arena, struct sm_err *err)
+{
+	struct sm_config config = { .arena = arena, .resources = resources };
+	struct sm_check check = { .name = name, .top = "", .config = &config, .err = err };
+
+	return sm_check_resources(&check);
+}
+
 int sm_check_resources(struct sm_check *check)
 {
 	int rc = check_device_rules(check);

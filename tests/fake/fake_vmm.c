@@ -380,6 +380,7 @@ static int parse(struct fake *f, int argc, char **argv, struct sm_err *err)
 		{ "id", 0, SM_OPT_STRING, &f->id, "", NULL },
 		{ "control-fd", 0, SM_OPT_INT, &f->control_fd, "", NULL },
 		{ "listen-fd", 0, SM_OPT_INT, &f->listen_fd, "", NULL },
+		{ "memory-cgroup-fd", 0, SM_OPT_INT, &f->number, "", NULL },
 		{ "vcpus", 0, SM_OPT_INT, &f->number, "", NULL },
 		{ "memory", 0, SM_OPT_INT, &f->number, "", NULL },
 		{ "state-dir", 0, SM_OPT_STRING, &f->state_dir, "", NULL },
