@@ -60,7 +60,7 @@ static void put_hooks(struct sm_jsonout *j)
 	put_names(j, "hooks", &names);
 }
 
-/* Words that are known only to be refused are no features. */
+/* Returns whether mounts can be id-mapped. */
 static bool put_mount_options(struct sm_jsonout *j)
 {
 	struct names names = { .n = 0 };
@@ -68,8 +68,6 @@ static bool put_mount_options(struct sm_jsonout *j)
 	const char *name;
 
 	for (size_t i = 0; (name = sm_mount_option_name(i)); i++) {
-		if (!sm_mount_option_supported(i))
-			continue;
 		idmap |= !strcmp(name, "idmap");
 		add(&names, name);
 	}
@@ -77,6 +75,7 @@ static bool put_mount_options(struct sm_jsonout *j)
 	return idmap;
 }
 
+/* One that is known only to be refused is no feature. */
 static void put_actions(struct sm_jsonout *j)
 {
 	struct names names = { .n = 0 };

@@ -25,21 +25,26 @@
 #define ANSWER_MS 30000
 #define PROCS_MAX (1u << 20)
 #define STAT_MAX 8192
+#define KERNEL_THREAD 0x00200000u	/* PF_KTHREAD */
 
 /* ---- for programs --------------------------------------------------------------------------- */
 
-/* -1: there is none. The name in between may hold anything. */
+/* -1: there is no such process, or it is one of the kernel's (KVM puts a thread of its own into the cgroup
+ * of who made a VM). The name in between may hold anything. */
 static pid_t parent_of(pid_t pid)
 {
 	sm_auto_buf struct sm_buf text = SM_BUF_INIT(STAT_MAX);
 	sm_auto_free char *path = sm_strf("/proc/%d/stat", (int)pid);
+	unsigned int flags;
 	const char *at;
 	int parent;
 
 	if (!path || sm_read_file_at(AT_FDCWD, path, &text) < 0 || !text.data)
 		return -1;
 	at = strrchr((char *)text.data, ')');
-	return at && sscanf(at + 1, " %*c %d", &parent) == 1 ? (pid_t)parent : -1;
+	if (!at || sscanf(at + 1, " %*c %d %*d %*d %*d %*d %u", &parent, &flags) != 2)
+		return -1;
+	return flags & KERNEL_THREAD ? -1 : (pid_t)parent;
 }
 
 /* The proxies are in the container's cgroups beside sm-vmm and, its child, QEMU. */

@@ -202,8 +202,3 @@ const char *sm_mount_option_name(size_t i)
 {
 	return i < SM_ARRAY_SIZE(options) ? options[i].name : NULL;
 }
-
-bool sm_mount_option_supported(size_t i)
-{
-	return i < SM_ARRAY_SIZE(options) && options[i].kind != IDMAP;
-}

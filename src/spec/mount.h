@@ -30,9 +30,6 @@ int sm_mount_options_parse(struct sm_arena *arena, const struct sm_strs *words,
 /* The i-th word that is known, for `features`; NULL past the end. Sorted. */
 const char *sm_mount_option_name(size_t i);
 
-/* Whether that word is more than known: false for one that every config is refused for. */
-bool sm_mount_option_supported(size_t i);
-
 /* rootfsPropagation's words. */
 extern const struct sm_word sm_mount_propagation_words[];
 

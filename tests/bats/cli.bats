@@ -115,12 +115,12 @@ background() { sm run -d -b "$BUNDLE" "$ID" < /dev/null; }
 	done
 	[ "${lines[1]}" = '    "ociVersionMin": "1.0.0",' ]
 	jq -e '.ociVersionMax == "1.2.0" and (.hooks | length) == 6 and .hooks[0] == "prestart" and
-		(.mountOptions | (index("rro") != null) and (index("idmap") == null)) and
+		(.mountOptions | (index("rro") != null) and (index("idmap") != null)) and
 		(.linux.namespaces | index("time") != null) and (.linux.capabilities | length) == 41 and
 		.linux.cgroup.v1 and .linux.cgroup.v2 and
 		(.linux.seccomp.actions | (index("SCMP_ACT_ERRNO") != null) and (index("SCMP_ACT_NOTIFY") == null)) and
 		.linux.seccomp.enabled and (.linux.apparmor.enabled | not) and
-		(.linux.mountExtensions.idmap.enabled | not) and
+		.linux.mountExtensions.idmap.enabled and
 		.annotations."supermachine.io/checkpoint.enabled" == "false" and
 		(.potentiallyUnsafeConfigAnnotations | index("supermachine.io/memory") != null)' <<< "$output"
 	fails 1 'sm-runtime: "features" requires exactly 0 argument(s)' features x
