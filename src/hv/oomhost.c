@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -36,14 +37,16 @@ struct sm_oomhost {
 /* ---- the helper ----------------------------------------------------------------------------- */
 
 /* Where the helper finds its descriptors */
-enum { FD_SOCK = 3, FD_LIMIT, FD_FREE };
+enum { FD_SOCK = 3, FD_LIMIT, FD_SCORE, FD_FREE };
 
-static void arrange_fds(int sock, int limit)
+static void arrange_fds(int sock, int limit, int score)
 {
-	sock = fcntl(sock, F_DUPFD, 16);
-	limit = fcntl(limit, F_DUPFD, 16);
-	if (dup2(sock, FD_SOCK) < 0 || dup2(limit, FD_LIMIT) < 0)
-		_exit(1);
+	const int from[] = { fcntl(sock, F_DUPFD, 16), fcntl(limit, F_DUPFD, 16),
+			     fcntl(score, F_DUPFD, 16) };
+
+	for (int i = 0; i < FD_FREE - FD_SOCK; i++)
+		if (dup2(from[i], FD_SOCK + i) < 0)
+			_exit(1);
 	syscall(SYS_close_range, FD_FREE, ~0u, 0);
 	for (int i = 0; i < FD_SOCK; i++)
 		close(i);
@@ -52,10 +55,12 @@ static void arrange_fds(int sock, int limit)
 /* In strict mode: read, write and exit are all there is. */
 static void use_too_much(volatile char *region)
 {
+	static const char first_to_go[] = "1000";
 	bool set = false;
 	char byte;
 
-	if (read(FD_SOCK, &byte, 1) != 1)
+	/* Not before: in an OOM of the host's own this process is nothing to gain by. */
+	if (read(FD_SOCK, &byte, 1) != 1 || write(FD_SCORE, first_to_go, strlen(first_to_go)) < 0)
 		syscall(SYS_exit, 0);
 	/* version 1 refuses a limit that it cannot reclaim down to */
 	for (size_t i = 0; i < SM_ARRAY_SIZE(limits) && !set; i++)
@@ -69,16 +74,21 @@ static void run_helper(pid_t parent, int sock, int limit)
 {
 	char *region = mmap(NULL, REGION, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	const struct rlimit none = { 0, 0 };
+	int score;
 
 	if (region == MAP_FAILED || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ||
 	    getppid() != parent)
 		_exit(1);
 	/* so that it is not swapped out instead of being too much */
 	syscall(SYS_mlock2, region, REGION, 1 /* MLOCK_ONFAULT */);
-	sm_write_existing_at(AT_FDCWD, "/proc/self/oom_score_adj", "1000");
 	prctl(PR_SET_NAME, "sm-oom", 0, 0, 0);
+	setrlimit(RLIMIT_CORE, &none);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	/* its root is the host's: nobody may get there by /proc/PID/root */
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	arrange_fds(sock, limit);
+	arrange_fds(sock, limit, score);
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0) < 0)
 		_exit(1);
 	use_too_much(region);

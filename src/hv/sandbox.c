@@ -500,10 +500,14 @@ static void on_signal(void *arg, struct sm_rpc_call *call, const ProtobufCMessag
 
 static void on_stats(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
 {
-	struct forward as = { .sb = arg, .call = call, .stats = true };
+	struct sm_sandbox *sb = arg;
+	struct forward as = { .sb = sb, .call = call, .stats = true };
 
-	/* of a paused guest: when it goes on */
-	forward_as(as, "Stats", req, &supermachine__agent__v1__stats_response__descriptor);
+	if (sb->paused)
+		sm_rpc_fail(call, SM_RPC_FAILED_PRECONDITION, "the container is paused");
+	else
+		forward_as(as, "Stats", req,
+			   &supermachine__agent__v1__stats_response__descriptor);
 }
 
 static void on_update(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)

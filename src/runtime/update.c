@@ -209,6 +209,27 @@ static int check_memory(const struct sm_state *state, const struct sm_resources 
 		(long long)limit, state->memory_mib);
 }
 
+/* checkBeforeUpdate: rather no change than a kill. */
+static int check_usage(const struct sm_store *s, int64_t limit, struct sm_err *err)
+{
+	sm_auto_vmm struct sm_vmm vmm = SM_VMM_INIT;
+	Supermachine__Agent__V1__StatsResponse *now;
+	int r = sm_vmm_connect(s->dirfd, ANSWER_MS, &vmm, err);
+
+	if (r == 0)
+		r = sm_vmm_stats(&vmm, s->id, &now, err);
+	if (r < 0)
+		return r;
+	if (now->memory_usage > (uint64_t)limit)
+		r = sm_err_set(err, -EBUSY,
+			       "unable to set memory limit to %lld (current usage: %llu, peak "
+			       "usage: %llu)",
+			       (long long)limit, (unsigned long long)now->memory_usage,
+			       (unsigned long long)now->memory_peak);
+	protobuf_c_message_free_unpacked(&now->base, NULL);
+	return r;
+}
+
 static int update_guest(const struct sm_store *s, const struct sm_state *state,
 			const struct sm_resources *r, struct sm_err *err)
 {
@@ -263,6 +284,9 @@ static int merge_and_apply(const struct sm_store *s, struct sm_state *state,
 	r = sm_resources_check("resources", merged, state->arena, err);
 	if (r == 0)
 		r = check_memory(state, changes, err);
+	if (r == 0 && c->all.memory && c->all.memory->check_before_update &&
+	    c->all.memory->limit.v > 0)
+		r = check_usage(s, c->all.memory->limit.v, err);
 	return r < 0 ? r : apply(s, state, merged, changes, err);
 }
 

@@ -148,3 +148,19 @@ int sm_vmm_update(struct sm_vmm *vmm, const char *id, const struct sm_pairs *fil
 	req.n_cgroup = files->n;
 	return call(vmm, "Update", &req.base, err);
 }
+
+int sm_vmm_stats(struct sm_vmm *vmm, const char *id,
+		 Supermachine__Agent__V1__StatsResponse **stats, struct sm_err *err)
+{
+	Supermachine__Agent__V1__ContainerRequest req =
+		SUPERMACHINE__AGENT__V1__CONTAINER_REQUEST__INIT;
+	ProtobufCMessage *rsp = NULL;
+	int r;
+
+	req.id = (char *)id;
+	r = sm_rpc_call(vmm->fd, &vmm->stream, SM_VMM_SERVICE, "Stats", &req.base, NULL, 0,
+			&supermachine__agent__v1__stats_response__descriptor, vmm->timeout_ms, &rsp,
+			err);
+	*stats = (Supermachine__Agent__V1__StatsResponse *)rsp;
+	return r;
+}

@@ -35,6 +35,9 @@ int sm_vmm_pause(struct sm_vmm *vmm, const char *id, struct sm_err *err);
 int sm_vmm_resume(struct sm_vmm *vmm, const char *id, struct sm_err *err);
 int sm_vmm_update(struct sm_vmm *vmm, const char *id, const struct sm_pairs *files,
 		  struct sm_err *err);
+/* *stats: to be freed with protobuf_c_message_free_unpacked(). */
+int sm_vmm_stats(struct sm_vmm *vmm, const char *id,
+		 Supermachine__Agent__V1__StatsResponse **stats, struct sm_err *err);
 int sm_vmm_signal(struct sm_vmm *vmm, const char *id, int signo, bool all, struct sm_err *err);
 
 /* On 0 *list is the caller's, to be freed with protobuf's free_unpacked(). */

@@ -50,14 +50,14 @@ background() { sm run -d -b "$BUNDLE" "$ID" < /dev/null; }
 		# shellcheck disable=SC2086
 		run "$SM_BUILD_DIR/sm-runtime" $how
 		[ "$status" -eq 0 ]
-		for word in checkpoint create delete doctor exec features kill list pause ps restore resume run spec start state; do
+		for word in checkpoint create delete doctor events exec features kill list pause ps restore resume run spec start state update; do
 			[[ $output == *"   $word "* ]]
 		done
 	done
 }
 
 @test "help COMMAND is COMMAND --help, for each command" {
-	for word in checkpoint create delete doctor exec features kill list pause ps restore resume run spec start state; do
+	for word in checkpoint create delete doctor events exec features kill list pause ps restore resume run spec start state update; do
 		run "$SM_BUILD_DIR/sm-runtime" "$word" --help
 		[ "$status" -eq 0 ]
 		[[ ${lines[1]} == "   sm-runtime $word - "* ]]
@@ -638,11 +638,13 @@ gone() { ! [ -e "/proc/$1" ] || grep -q '^State:.*Z' "/proc/$1/status"; }
 
 @test "one of ten concurrent creates of one id wins" {
 	args sleep 1000
+	local jobs=()
 	for i in {1..10}; do
 		sm create -b "$BUNDLE" "$ID" < /dev/null > "$BATS_TEST_TMPDIR/out.$i" 2>&1 3>&- &
+		jobs+=("$!")	# `jobs -p` does not name those that have ended and were told of
 	done
 	wins=0
-	for job in $(jobs -p); do
+	for job in "${jobs[@]}"; do
 		if wait "$job"; then wins=$((wins + 1)); fi
 	done
 	[ "$wins" -eq 1 ]
@@ -873,4 +875,59 @@ no_sleep() { [ "$(sm exec "$ID" ps < /dev/null | grep -c 'sleep 1000')" -le 1 ] 
 	SUPERMACHINE_CONFIG=$BATS_TEST_TMPDIR/settings.json runsm doctor
 	[ "$status" -eq 1 ]
 	[[ $output == *'FAIL  guest kernel    /no/such/kernel: '* ]]
+}
+
+# ---- events, update ------------------------------------------------------------------------------
+
+@test "events: texts" {
+	fails 1 'container does not exist' events "$ID"
+	for time in 5 '' x 5x 1.s. -; do
+		fails 1 "invalid value \"$time\" for flag -interval: parse error" events --interval "$time" x
+	done
+	args sleep 1000
+	background
+	for time in 0 0s -1s -1h30m; do
+		fails 1 'duration interval must be greater than 0' events --interval "$time" "$ID"
+	done
+	sm kill "$ID" KILL
+	wait_gone "$ID"
+	fails 1 "container with id $ID is not running" events "$ID"
+	fails 1 "container with id $ID is not running" events --stats "$ID"
+}
+
+@test "events ends with the container, exit 0" {
+	args sleep 1000
+	background
+	sm events --interval 1h "$ID" > "$BATS_TEST_TMPDIR/events" 3>&- &
+	local events=$!
+	sm kill "$ID" KILL
+	wait_status "$events"
+	[ "$status" -eq 0 ] || [ "$status" -eq 1 ]	# it may have come too late
+}
+
+@test "update: texts" {
+	fails 1 'container does not exist' update --memory 100M "$ID"
+	args sleep 1000
+	background
+	fails 1 "invalid value for memory: invalid size: '1x'" update --memory 1x "$ID"
+	fails 1 "invalid value for memory: invalid size: '-2'" update --memory -2 "$ID"
+	fails 1 "invalid value for memory-swap: invalid size: '9999999999g'" update --memory-swap 9999999999g "$ID"
+	fails 1 'invalid value for cpu-quota: strconv.ParseInt: parsing "x": invalid syntax' update --cpu-quota x "$ID"
+	fails 1 'invalid value for cpu-period: strconv.ParseUint: parsing "-3": invalid syntax' update --cpu-period -3 "$ID"
+	fails 1 'invalid value for cpu-share: strconv.ParseUint: parsing "99999999999999999999": value out of range' \
+		update --cpu-share 99999999999999999999 "$ID"
+	fails 1 'invalid value "x" for flag -pids-limit: parse error' update --pids-limit x "$ID"
+	fails 1 '--l3-cache-schema: Intel RDT is not supported: leave it out' update --l3-cache-schema L3:0=f "$ID"
+	fails 1 '--mem-bw-schema: Intel RDT is not supported: leave it out' update --mem-bw-schema MB:0=5 "$ID"
+	fails 1 'open /no/such: no such file or directory' update -r /no/such "$ID"
+	fails 1 'resources: memory.swap: unable to set swap limit without memory limit (runtime-spec config-linux.md#memory)' \
+		update --memory-swap 100M "$ID"
+	fails 1 'resources: blockIO.weight: must be from 10 to 1000 (runtime-spec config-linux.md#block-io)' \
+		update --blkio-weight 5 "$ID"
+	sm update "$ID"
+	sm update --memory= "$ID"
+	echo '{}' | sm update -r - "$ID"
+	sm kill "$ID" KILL
+	wait_gone "$ID"
+	fails 1 'container not running' update --memory 100M "$ID"
 }

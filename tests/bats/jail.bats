@@ -8,7 +8,7 @@ run_sleeper() {
 	args sleep 1000
 	sm run -d -b "$BUNDLE" "$ID" < /dev/null
 	VMM=$(pid_of "$ID")
-	QEMU=$(pgrep -P "$VMM" || :)
+	QEMU=$(pgrep -P "$VMM" qemu || :)
 }
 
 # The field NAME of task or process directory $1.
@@ -54,7 +54,7 @@ field() { awk -v name="$2:" '$1 == name { print $2 }' "$1/status"; }
 	[ "$(readlink "/proc/$VMM/cwd")" = / ]
 	# neither the host's processes nor its settings
 	for name in "/proc/$VMM/root/proc"/*; do
-		[[ ${name##*/} =~ ^([12]|self|thread-self)$ ]]
+		[[ ${name##*/} =~ ^([123]|self|thread-self)$ ]]
 	done
 	# its two, and over them what joins the namespace sees: the container's root
 	[ "$(wc -l < "/proc/$VMM/mountinfo")" -eq 3 ]
@@ -143,6 +143,23 @@ field() { awk -v name="$2:" '$1 == name { print $2 }' "$1/status"; }
 	[ "$(readlink "/proc/$QEMU/ns/pid")" = "$(readlink "/proc/$VMM/ns/pid")" ]
 	nsenter -t "$QEMU" -n ip -o link > "$BATS_TEST_TMPDIR/links"
 	[ "$(grep -cv ' lo: ' "$BATS_TEST_TMPDIR/links")" -eq 0 ]
+}
+
+@test "the helper for kills: strict seccomp, no way to look into it, not the first victim, nothing open" {
+	run_sleeper
+	helper=$(pgrep -x -P "$VMM" sm-oom)
+	[ "$(field "/proc/$helper" Seccomp)" = 1 ]
+	[ "$(field "/proc/$helper" NoNewPrivs)" = 1 ]
+	[ "$(cat "/proc/$helper/oom_score_adj")" = "$(cat "/proc/$VMM/oom_score_adj")" ]
+	grep -Eq '^Max core file size +0 +0 ' "/proc/$helper/limits"
+	# its socket, its limit, its score
+	[ "$(ls "/proc/$helper/fd" | xargs)" = '3 4 5' ]
+	# of the same user, with no more than that
+	run setpriv --bounding-set -all --inh-caps -all ls -A "/proc/$helper/root/"
+	[ "$status" -ne 0 ]
+	kill -KILL "$VMM"
+	wait_gone "$ID"
+	[ ! -e "/proc/$helper" ]
 }
 
 @test "SIGKILL to sm-vmm takes QEMU along" {

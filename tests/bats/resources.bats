@@ -151,6 +151,11 @@ is_running() { [ "$(status_of "$ID" 2> /dev/null)" = running ]; }
 	[[ $output == *'write \"1\" to cgroup file memory.nonsense: no such file or directory'* ]]
 	[ "$(quota)" = '80000 40000' ]
 	[ "$(data .memory.usage.limit)" -eq 67108864 ]
+	# what would make the kernel kill is refused if that is asked for
+	run sm update -r - "$ID" <<< '{"memory":{"limit":4096,"checkBeforeUpdate":true}}'
+	[ "$status" -eq 1 ]
+	[[ $output == *'unable to set memory limit to 4096 (current usage: '* ]]
+	[ "$(data .memory.usage.limit)" -eq 67108864 ]
 	# and nothing of it is kept
 	sm update --cpu-period 20000 "$ID"
 	[ "$(quota)" = '80000 20000' ]
@@ -169,4 +174,24 @@ is_running() { [ "$(status_of "$ID" 2> /dev/null)" = running ]; }
 	background
 	sm update --memory 256M "$ID"
 	[ "$(data .memory.usage.limit)" -eq 268435456 ]
+}
+
+@test "a paused container: update applies at once on the host, at resume in the guest; events waits" {
+	config '.linux.resources.memory = {limit: 67108864} | .linux.resources.cpu = {quota: 80000, period: 40000}'
+	args sleep 1000
+	background
+	sm pause "$ID"
+	runsm events --stats "$ID"
+	[ "$status" -eq 1 ]
+	[[ $output == *'the container is paused'* ]]
+	sm events --interval 100ms "$ID" > "$BATS_TEST_TMPDIR/events" 3>&- &
+	local events=$!
+	sm update --memory 50M --cpu-quota 50000 "$ID"
+	[ "$(quota)" = '50000 40000' ]
+	sm resume "$ID"
+	[ "$(data .memory.usage.limit)" -eq 52428800 ]
+	eventually has_line '"stats"' "$BATS_TEST_TMPDIR/events"
+	sm kill "$ID" KILL
+	wait_status "$events"
+	[ "$status" -eq 0 ]
 }

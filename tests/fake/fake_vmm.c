@@ -295,6 +295,30 @@ static void on_resize(void *arg, struct sm_rpc_call *call, const ProtobufCMessag
 	reply_empty(call);
 }
 
+static void on_stats(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
+{
+	AGENT(StatsResponse) rsp = SUPERMACHINE__AGENT__V1__STATS_RESPONSE__INIT;
+
+	(void)arg;
+	(void)msg;
+	sm_rpc_reply(call, &rsp.base);
+}
+
+static void on_update(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
+{
+	(void)arg;
+	(void)msg;
+	reply_empty(call);
+}
+
+/* Nobody ever is. */
+static void on_wait_oom(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
+{
+	(void)arg;
+	(void)call;
+	(void)msg;
+}
+
 static void on_info(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
 {
 	Supermachine__Sandbox__V1__InfoResponse rsp =
@@ -315,6 +339,9 @@ static const struct sm_rpc_method methods[] = {
 	{ "Resize", &supermachine__agent__v1__resize_request__descriptor, on_resize },
 	{ "Pause", &supermachine__agent__v1__container_request__descriptor, on_pause },
 	{ "Resume", &supermachine__agent__v1__container_request__descriptor, on_resume },
+	{ "Stats", &supermachine__agent__v1__container_request__descriptor, on_stats },
+	{ "Update", &supermachine__agent__v1__update_request__descriptor, on_update },
+	{ "WaitOom", &supermachine__agent__v1__wait_oom_request__descriptor, on_wait_oom },
 	{ "Info", &supermachine__agent__v1__empty__descriptor, on_info },
 };
 

@@ -165,6 +165,61 @@ static void test_row(void **state)
 	assert_null(v.env.v);
 }
 
+static void test_durations(void **state)
+{
+	static const struct {
+		const char *text;
+		int r;
+		int64_t ns;
+	} durations[] = {
+		{ "0", 0, 0 },
+		{ "-0", 0, 0 },
+		{ "5s", 0, INT64_C(5000000000) },
+		{ "500ms", 0, 500000000 },
+		{ "1m30s", 0, INT64_C(90000000000) },
+		{ "-1.5h", 0, INT64_C(-5400000000000) },
+		{ "+.5s", 0, 500000000 },
+		{ "1.s", 0, 1000000000 },
+		{ "7ns", 0, 7 },
+		{ "3us", 0, 3000 },
+		{ "3\u00b5s", 0, 3000 },
+		{ "3\u03bcs", 0, 3000 },
+		{ "1h1m1s1ms1us1ns", 0, INT64_C(3661001001001) },
+		{ "0.0000000001s", 0, 0 },
+		{ "2562047h", 0, INT64_C(9223369200000000000) },
+		{ "", -EINVAL, 0 },
+		{ "5", -EINVAL, 0 },
+		{ "s", -EINVAL, 0 },
+		{ ".s", -EINVAL, 0 },
+		{ "1.2.3s", -EINVAL, 0 },
+		{ "5x", -EINVAL, 0 },
+		{ "5s ", -EINVAL, 0 },
+		{ " 5s", -EINVAL, 0 },
+		{ "1s-1s", -EINVAL, 0 },
+		{ "2562048h", -EINVAL, 0 },
+		{ "99999999999999999999s", -EINVAL, 0 },
+		{ "9223372036s9223372036s", -EINVAL, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < SM_ARRAY_SIZE(durations); i++) {
+		int64_t ns = -7;
+		const struct sm_opt opts[] = {
+			{ "interval", 0, SM_OPT_DURATION, &ns, "TIME", "" },
+			{ NULL },
+		};
+		char program[] = "program", flag[] = "--interval";
+		sm_auto_free char *text = strdup(durations[i].text);
+		char *argv[] = { program, flag, text, NULL }, *pos[4];
+		sm_auto_err struct sm_err err = SM_ERR_INIT;
+		size_t npos;
+
+		assert_int_equal(sm_opt_parse(opts, 3, argv, SIZE_MAX, pos, &npos, &err),
+				 durations[i].r);
+		assert_int_equal(ns, durations[i].r ? -7 : durations[i].ns);
+	}
+}
+
 static void test_help(void **state)
 {
 	static const struct sm_opt opts[] = {
@@ -203,7 +258,7 @@ static void test_help_of_nothing(void **state)
 /* A test for each row, named after its command line. */
 int main(void)
 {
-	static struct CMUnitTest tests[SM_ARRAY_SIZE(rows) + 2];
+	static struct CMUnitTest tests[SM_ARRAY_SIZE(rows) + 3];
 	static char names[SM_ARRAY_SIZE(rows)][160];
 	size_t n = 0;
 
@@ -216,6 +271,7 @@ int main(void)
 		join(names[n] + strlen(names[n]), sizeof(names[n]) - 8, rows[n].args, argc);
 		tests[n] = (struct CMUnitTest){ names[n], test_row, NULL, NULL, (void *)&rows[n] };
 	}
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_durations);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_help);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_help_of_nothing);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,12 +16,14 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "base/clean.h"
 #include "base/io.h"
 #include "guest/agent/devbpf.h"
 #include "guest/agent/lookup.h"
 #include "guest/agent/path.h"
 #include "guest/agent/relay.h"
+#include "guest/agent/resources.h"
 #include "guest/agent/rootfs.h"
 
 /* ---- /etc/passwd ------------------------------------------------------------------------------- */
@@ -558,6 +560,94 @@ static void test_relay_mark_waits_for_the_reader(void **state)
 #define IN_TREE(fn) cmocka_unit_test_setup_teardown(fn, make_tree, drop_tree)
 #define RELAY(fn) cmocka_unit_test_setup_teardown(fn, make_relay, drop_relay)
 
+/* ---- resources --------------------------------------------------------------------------------- */
+
+static void put_cgroup_file(int dirfd, const char *name, const char *text)
+{
+	assert_int_equal(sm_write_file_at(dirfd, name, text, strlen(text), 0600, 0), 0);
+}
+
+static int make_cgroup_dir(char *dir)
+{
+	int fd;
+
+	assert_non_null(mkdtemp(dir));
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void test_stats(void **state)
+{
+	char dir[] = "/tmp/sm-stats-XXXXXX";
+	sm_auto_close int fd = make_cgroup_dir(dir);
+	Supermachine__Agent__V1__StatsResponse m;
+
+	(void)state;
+	put_cgroup_file(fd, "cpu.stat", "usage_usec 3\nuser_usec 1\nsystem_usec 2\nother 9\n");
+	put_cgroup_file(fd, "memory.current", "4096\n");
+	put_cgroup_file(fd, "memory.max", "max\n");
+	put_cgroup_file(fd, "memory.events", "low 0\nhigh 0\nmax 5\noom 2\noom_kill 1\n");
+	put_cgroup_file(fd, "memory.stat", "anon 11\nfile 12\nnonsense\n");
+	put_cgroup_file(fd, "pids.max", "77\n");
+	assert_int_equal(sm_stats_read(fd, &m), 0);
+	assert_int_equal(m.cpu_usage_ns, 3000);
+	assert_int_equal(m.cpu_user_ns, 1000);
+	assert_int_equal(m.cpu_system_ns, 2000);
+	assert_int_equal(m.memory_usage, 4096);
+	assert_true(m.memory_limit == UINT64_MAX);
+	assert_int_equal(m.memory_peak, 0);
+	assert_int_equal(m.memory_failures, 5);
+	assert_int_equal(m.oom_kills, 1);
+	assert_int_equal(m.n_memory_stat, 2);
+	assert_string_equal(m.memory_stat[1]->name, "file");
+	assert_int_equal(m.memory_stat[1]->value, 12);
+	assert_int_equal(m.pids_current, 0);
+	assert_int_equal(m.pids_limit, 77);
+	sm_stats_free(&m);
+	assert_int_equal(sm_remove_tree_at(AT_FDCWD, dir), 0);
+}
+
+/* Both files, one behind the other. */
+static void check_two(int fd, const char *expected)
+{
+	sm_auto_buf struct sm_buf text = SM_BUF_INIT(64);
+
+	assert_int_equal(sm_read_file_at(fd, "memory.max", &text), 0);
+	assert_int_equal(sm_read_file_at(fd, "pids.max", &text), 0);
+	assert_string_equal((char *)text.data, expected);
+}
+
+static void test_update_is_all_or_nothing(void **state)
+{
+	static char keys[][16] = { "memory.max", "pids.max", "memory.nonsense" };
+	static char values[][16] = { "333", "444", "1" };
+	Supermachine__Agent__V1__KeyValue kv[3], *list[3];
+	char dir[] = "/tmp/sm-update-XXXXXX", escape[] = "../escape";
+	sm_auto_close int fd = make_cgroup_dir(dir);
+	sm_auto_err struct sm_err err = SM_ERR_INIT;
+
+	(void)state;
+	put_cgroup_file(fd, keys[0], "111");
+	put_cgroup_file(fd, keys[1], "222");
+	for (size_t i = 0; i < 3; i++) {
+		supermachine__agent__v1__key_value__init(&kv[i]);
+		kv[i].key = keys[i];
+		kv[i].value = values[i];
+		list[i] = &kv[i];
+	}
+	assert_int_equal(sm_cgroup_update(fd, list, 3, &err), -ENOENT);
+	assert_string_equal(sm_err_text(&err), "write \"1\" to cgroup file memory.nonsense: no "
+					       "such file or directory");
+	check_two(fd, "111222");
+	kv[2].key = escape;
+	assert_int_equal(sm_cgroup_update(fd, list, 3, &err), -EINVAL);
+	check_two(fd, "111222");
+	assert_int_equal(sm_cgroup_update(fd, list, 2, &err), 0);
+	check_two(fd, "333444");
+	assert_int_equal(sm_remove_tree_at(AT_FDCWD, dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -572,6 +662,8 @@ int main(void)
 		cmocka_unit_test(test_sysctl_path),
 		cmocka_unit_test(test_device_program),
 		cmocka_unit_test(test_device_program_limits),
+		cmocka_unit_test(test_stats),
+		cmocka_unit_test(test_update_is_all_or_nothing),
 		RELAY(test_relay_hands_over_before_the_end),
 		RELAY(test_relay_tells_the_writer_that_the_reader_is_gone),
 		RELAY(test_relay_goes_on_when_the_reader_only_stops_sending),

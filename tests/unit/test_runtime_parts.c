@@ -26,6 +26,8 @@
 #include "runtime/console.h"
 #include "runtime/container.h"
 #include "runtime/hooks.h"
+#include "runtime/hoststats.h"
+#include "runtime/resources.h"
 #include "runtime/settings.h"
 
 static char *make_dir(void)
@@ -50,7 +52,7 @@ static void test_cgroup_paths(void **state)
 	static const struct {
 		const char *given;
 		bool systemd;
-		const char *path;	/* NULL: refused */
+		const char *path; /* NULL: refused */
 	} rows[] = {
 		{ NULL, false, "/web" },
 		{ "", false, "/web" },
@@ -123,7 +125,7 @@ static void test_hooks(void **state)
 	static const struct {
 		const char *text;
 		int64_t timeout;
-		const char *error;	/* NULL: it succeeds */
+		const char *error; /* NULL: it succeeds */
 	} rows[] = {
 		{ "exit 0", 0, NULL },
 		{ "test \"$(cat)\" = '{\"id\":\"x\"}' && test \"$(pwd)\" = /", 0, NULL },
@@ -360,6 +362,218 @@ static void test_argument_counts(void **state)
 	}
 }
 
+/* ---- resources ------------------------------------------------------------------------------ */
+
+static void test_sizes(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t bytes; /* -1: refused */
+	} rows[] = {
+		{ "0", 0 },
+		{ "4096", 4096 },
+		{ "100M", 104857600 },
+		{ "100m", 104857600 },
+		{ "1g", 1073741824 },
+		{ "1.5g", 1610612736 },
+		{ "1 GiB", 1073741824 },
+		{ "1kB", 1024 },
+		{ "2T", INT64_C(2199023255552) },
+		{ "1p", INT64_C(1125899906842624) },
+		{ "7b", 7 },
+		{ "", -1 },
+		{ "m", -1 },
+		{ "-1", -1 },
+		{ "1x", -1 },
+		{ "1.g", -1 },
+		{ "1mx", -1 },
+		{ "1ib", -1 },
+		{ " 1", -1 },
+		{ "0x10", -1 },
+		{ "9999999999g", -1 },
+		{ "99999999999999999999", -1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < SM_ARRAY_SIZE(rows); i++) {
+		int64_t bytes = -1;
+		int r = sm_size_parse(rows[i].text, &bytes);
+
+		assert_int_equal(r, rows[i].bytes < 0 ? -EINVAL : 0);
+		assert_int_equal(bytes, rows[i].bytes);
+	}
+}
+
+/* The members that are not there are not written out here. */
+static void check_shown(const struct sm_resources *r, const char *expected)
+{
+	sm_auto_json struct sm_jsonout *j = sm_jsonout_new(NULL);
+	const char *text;
+	size_t len;
+
+	sm_resources_show(j, r);
+	assert_int_equal(sm_jsonout_text(j, &text, &len), 0);
+	assert_int_equal(len, strlen(expected));
+	assert_memory_equal(text, expected, len);
+}
+
+static const struct {
+	const char *base, *change, *merged, *apply;
+} merges[] = {
+	/* nothing */
+	{ "{}", "{}", "{\"memory\":{},\"cpu\":{},\"pids\":{},\"blockIO\":{},\"unified\":{}}",
+	  "{\"memory\":{},\"cpu\":{},\"pids\":{},\"blockIO\":{},\"unified\":{}}" },
+	/* quota alone goes with the period; 0 is nothing */
+	{ "{\"cpu\":{\"period\":40000,\"quota\":5},\"pids\":{\"limit\":9}}",
+	  "{\"cpu\":{\"quota\":7,\"shares\":0,\"cpus\":\"\"},\"pids\":{\"limit\":0}}",
+	  "{\"memory\":{},\"cpu\":{\"quota\":7,\"period\":40000},\"pids\":{\"limit\":9},"
+	  "\"blockIO\":{},\"unified\":{}}",
+	  "{\"memory\":{},\"cpu\":{\"quota\":7,\"period\":40000},\"pids\":{},\"blockIO\":{},"
+	  "\"unified\":{}}" },
+	/* no limit lifts swap */
+	{ "{\"memory\":{\"limit\":100,\"swap\":200,\"reservation\":5}}",
+	  "{\"memory\":{\"limit\":-1}}",
+	  "{\"memory\":{\"limit\":-1,\"reservation\":5,\"swap\":-1},\"cpu\":{},\"pids\":{},"
+	  "\"blockIO\":{},\"unified\":{}}",
+	  "{\"memory\":{\"limit\":-1,\"swap\":-1},\"cpu\":{},\"pids\":{},\"blockIO\":{},"
+	  "\"unified\":{}}" },
+	/* the limit goes with swap */
+	{ "{\"memory\":{\"limit\":100}}", "{\"memory\":{\"swap\":300}}",
+	  "{\"memory\":{\"limit\":100,\"swap\":300},\"cpu\":{},\"pids\":{},\"blockIO\":{},"
+	  "\"unified\":{}}",
+	  "{\"memory\":{\"limit\":100,\"swap\":300},\"cpu\":{},\"pids\":{},\"blockIO\":{},"
+	  "\"unified\":{}}" },
+	/* unified files replace those of the same name */
+	{ "{\"unified\":{\"a.x\":\"1\",\"b.y\":\"2\"}}",
+	  "{\"unified\":{\"a.x\":\"3\"},\"blockIO\":{\"weight\":10},\"cpu\":{\"idle\":0}}",
+	  "{\"memory\":{},\"cpu\":{\"idle\":0},\"pids\":{},\"blockIO\":{\"weight\":10},"
+	  "\"unified\":{\"b.y\":\"2\",\"a.x\":\"3\"}}",
+	  "{\"memory\":{},\"cpu\":{\"idle\":0},\"pids\":{},\"blockIO\":{\"weight\":10},"
+	  "\"unified\":{\"a.x\":\"3\"}}" },
+};
+
+static void test_merge(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < SM_ARRAY_SIZE(merges); i++) {
+		struct sm_arena *arena = sm_arena_new(1 << 20);
+		struct sm_resources a = { 0 }, b = { 0 };
+		struct sm_resources *merged, *apply;
+
+		assert_int_equal(sm_resources_parse("a", merges[i].base, strlen(merges[i].base),
+						    arena, &a, NULL),
+				 0);
+		assert_int_equal(sm_resources_parse("b", merges[i].change, strlen(merges[i].change),
+						    arena, &b, NULL),
+				 0);
+		assert_int_equal(sm_resources_merge(arena, &a, &b, &merged, &apply), 0);
+		check_shown(merged, merges[i].merged);
+		check_shown(apply, merges[i].apply);
+		sm_arena_free(arena);
+	}
+}
+
+static void put_file(const char *dir, const char *name, const char *text)
+{
+	sm_auto_free char *path = sm_strf("%s/%s", dir, name);
+
+	assert_int_equal(sm_write_file_at(AT_FDCWD, path, text, strlen(text), 0600, 0), 0);
+}
+
+/* Ordinary files keep what a shorter text does not cover. */
+static void check_file(const char *dir, const char *name, const char *expected)
+{
+	sm_auto_buf struct sm_buf text = SM_BUF_INIT(4096);
+	sm_auto_free char *path = sm_strf("%s/%s", dir, name);
+
+	assert_int_equal(sm_read_file_at(AT_FDCWD, path, &text), 0);
+	assert_memory_equal(text.data, expected, strlen(expected));
+}
+
+/* A change that fails on the way, and what it can be taken back with. */
+static void test_take_back(void **state)
+{
+	static const char change[] = "{\"cpu\":{\"quota\":70000,\"period\":50000},"
+				     "\"memory\":{\"limit\":1000,\"swap\":9000},"
+				     "\"blockIO\":{\"weight\":500}}";
+	struct sm_arena *arena = sm_arena_new(1 << 20);
+	char *dir = make_dir();
+	struct sm_cgroup_dir d = { dir, dir, "cpu,memory,blkio", SM_CGROUP_V1, false };
+	const struct sm_cgroups cg = { &d, 1 };
+	struct sm_resources r = { 0 };
+	struct sm_cgroup_undo undo;
+	sm_auto_err struct sm_err err = SM_ERR_INIT;
+
+	(void)state;
+	put_file(dir, "cpu.cfs_quota_us", "11111\n");
+	put_file(dir, "cpu.cfs_period_us", "22222\n");
+	put_file(dir, "memory.limit_in_bytes", "3333\n");
+	put_file(dir, "memory.memsw.limit_in_bytes", "4444\n");
+	assert_int_equal(sm_resources_parse("c", change, strlen(change), arena, &r, NULL), 0);
+	assert_int_equal(sm_cgroup_change(&cg, &r, 100, arena, &undo, &err), -ENOENT);
+	check_file(dir, "cpu.cfs_quota_us", "70000");
+	check_file(dir, "memory.limit_in_bytes", "1100");
+	assert_int_equal(undo.n, 4);
+	assert_non_null(strstr(undo.v[2].key, "memsw")); /* it rises: it was first */
+	sm_cgroup_take_back(&undo);
+	check_file(dir, "cpu.cfs_quota_us", "11111");
+	check_file(dir, "cpu.cfs_period_us", "22222");
+	check_file(dir, "memory.limit_in_bytes", "3333");
+	check_file(dir, "memory.memsw.limit_in_bytes", "4444");
+	drop_dir(dir);
+	sm_arena_free(arena);
+}
+
+static const char numbers[] =
+	"{\"type\":\"stats\",\"id\":\"web\",\"data\":{"
+	"\"cpu\":{\"usage\":{\"total\":9000,\"kernel\":5000,\"user\":4000},"
+	"\"throttling\":{\"periods\":3,\"throttledPeriods\":2,\"throttledTime\":1000}},"
+	"\"cpuset\":{\"cpus\":[0,1,4],\"cpu_exclusive\":0,\"mems\":[0],\"mem_hardwall\":0,"
+	"\"mem_exclusive\":0,\"memory_migrate\":0,\"memory_spread_page\":0,"
+	"\"memory_spread_slab\":0,\"memory_pressure\":0,\"sched_load_balance\":1,"
+	"\"sched_relax_domain_level\":-1},"
+	"\"memory\":{\"usage\":{\"limit\":18446744073709551615,\"usage\":7,\"failcnt\":0},"
+	"\"swap\":{\"limit\":18446744073709551615,\"usage\":7,\"failcnt\":0},"
+	"\"kernel\":{\"limit\":0,\"failcnt\":0},\"kernelTCP\":{\"limit\":0,\"failcnt\":0}},"
+	"\"pids\":{\"current\":2},"
+	"\"blkio\":{\"ioServiceBytesRecursive\":[{\"major\":8,\"op\":\"Read\",\"value\":1},"
+	"{\"major\":8,\"op\":\"Write\"}],"
+	"\"ioServicedRecursive\":[{\"major\":8,\"op\":\"Read\",\"value\":3},"
+	"{\"major\":8,\"op\":\"Write\",\"value\":4}]},"
+	"\"hugetlb\":{},\"intel_rdt\":{},\"network_interfaces\":null}}";
+
+/* runc's line, with the host's numbers of cgroup version 2. */
+static void test_host_numbers(void **state)
+{
+	static struct sm_hoststats h;
+	char *dir = make_dir();
+	struct sm_cgroup_dir d = { dir, dir, "cpuset cpu io memory pids", SM_CGROUP_V2, false };
+	const struct sm_cgroups cg = { &d, 1 };
+	Supermachine__Agent__V1__StatsResponse guest =
+		SUPERMACHINE__AGENT__V1__STATS_RESPONSE__INIT;
+	sm_auto_json struct sm_jsonout *j = sm_jsonout_new(NULL);
+	const char *text;
+	size_t len;
+
+	(void)state;
+	put_file(dir, "cpu.stat",
+		 "usage_usec 9\nuser_usec 4\nsystem_usec 5\nnr_periods 3\n"
+		 "nr_throttled 2\nthrottled_usec 1\n");
+	put_file(dir, "cpuset.cpus.effective", "0-1,4\n");
+	put_file(dir, "cpuset.mems.effective", "0\n");
+	put_file(dir, "io.stat", "8:0 rbytes=1 wbytes=0 rios=3 wios=4 dbytes=0 dios=0\n7:1 \n");
+	sm_hoststats_read(&cg, &h);
+	guest.memory_usage = 7;
+	guest.memory_limit = UINT64_MAX;
+	guest.pids_current = 2;
+	guest.pids_limit = UINT64_MAX;
+	sm_hoststats_show(j, "web", &h, &guest);
+	assert_int_equal(sm_jsonout_text(j, &text, &len), 0);
+	assert_int_equal(len, strlen(numbers));
+	assert_memory_equal(text, numbers, len);
+	drop_dir(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -373,6 +587,10 @@ int main(void)
 		cmocka_unit_test(test_pty),
 		cmocka_unit_test(test_console_socket),
 		cmocka_unit_test(test_argument_counts),
+		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_merge),
+		cmocka_unit_test(test_take_back),
+		cmocka_unit_test(test_host_numbers),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
