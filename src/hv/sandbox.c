@@ -44,6 +44,7 @@
 #define KILL_TICKS_MAX 10
 #define LOST_GRACE_NS (3 * SECOND_NS)
 #define TAIL_MAX 1500
+#define STDIO "connect standard input, output and error"
 
 static const char *const step_names[] = {
 	[SM_STEP_DEVICES] = "setting up the devices",
@@ -197,11 +198,14 @@ static void create(struct sm_sandbox *sb, struct sm_rpc_call *call,
 	AGENT(CreateContainerRequest) out = SUPERMACHINE__AGENT__V1__CREATE_CONTAINER_REQUEST__INIT;
 	AGENT(Stdio) stdio = SUPERMACHINE__AGENT__V1__STDIO__INIT;
 	struct sm_proc *p = sm_proc_new(&sb->procs, call, req->container->id, "");
+	const char *what = STDIO;
 	int r;
 
 	if (!p)
 		return;
 	r = add_exports(p, req);
+	if (r < 0)
+		what = "share the container's files";
 	if (r == 0)
 		r = sm_stdio_attach(&p->io, sb->c.vs, call, req->stdio, &stdio, sm_proc_stdio_changed,
 				    p);
@@ -216,7 +220,7 @@ static void create(struct sm_sandbox *sb, struct sm_rpc_call *call,
 				  &supermachine__agent__v1__empty__descriptor, on_created, p);
 	}
 	if (r < 0) {
-		sm_rpc_fail(call, SM_RPC_INTERNAL, "share the container's files: %s", strerror(-r));
+		sm_rpc_fail(call, SM_RPC_INTERNAL, "%s: %s", what, strerror(-r));
 		sm_proc_free(p);
 		return;
 	}
@@ -316,7 +320,7 @@ static void on_exec(void *arg, struct sm_rpc_call *call, const ProtobufCMessage 
 				  p);
 	}
 	if (r < 0) {
-		sm_rpc_fail(call, SM_RPC_UNAVAILABLE, "exec: %s", strerror(-r));
+		sm_rpc_fail(call, SM_RPC_UNAVAILABLE, STDIO ": %s", strerror(-r));
 		sm_proc_free(p);
 	}
 }

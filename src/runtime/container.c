@@ -343,6 +343,7 @@ static int launch(struct sm_container *c, const struct sm_vm_size *size, struct 
 		.initrd = k && k->initrd ? k->initrd : c->settings->initrd,
 		.cmdline = join_parameters(c),
 		.size = *size,
+		.hostname = c->config->hostname ? c->config->hostname : c->uts.host,
 		.oom_score_adj = c->config->process->oom_score_adj,
 		.debug = c->rt->debug,
 	};
@@ -482,6 +483,8 @@ static int guest_container(struct sm_container *c, struct sm_guest_container **g
 		.id = c->store.id,
 		.bundle = c->state->bundle,
 		.hook_state = json ? sm_arena_strdup(c->state->arena, json) : NULL,
+		.hostname = c->uts.host,
+		.domainname = c->uts.domain,
 		.new_session_keyring = !c->o->no_new_keyring,
 	};
 
@@ -561,7 +564,9 @@ static int make(struct sm_container *c, const char *id, struct sm_err *err)
 	int r = load_config(c, &text, err);
 
 	if (r < 0 || (r = check_console(c, err)) < 0 || (r = check_descriptors(c, err)) < 0 ||
-	    (r = check_lsm(c, err)) < 0 || (r = sm_settings_load(&c->settings, err)) < 0)
+	    (r = check_lsm(c, err)) < 0 ||
+	    (r = sm_nspath_look(c->config, c->rt->root, &c->uts, err)) < 0 ||
+	    (r = sm_settings_load(&c->settings, err)) < 0)
 		return r;
 	if ((r = choose_backend(c, &size, err)) < 0 ||
 	    (r = store_container(c, id, &text, err)) < 0 || (r = check_host(c, err)) < 0 ||

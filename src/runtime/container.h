@@ -7,6 +7,7 @@
 #include "runtime/console.h"
 #include "runtime/launch.h"
 #include "runtime/mntns.h"
+#include "runtime/nspath.h"
 #include "runtime/runtime.h"
 #include "runtime/session.h"
 #include "runtime/settings.h"
@@ -52,6 +53,7 @@ struct sm_container {
 	struct sm_cgroups cgroups;
 	struct sm_launch launch;
 	struct sm_session *session;
+	struct sm_uts_names uts;	/* of a namespace that is to be joined */
 	struct sm_mntns mounts;		/* of createContainer hooks, until the exports are open */
 	struct sm_pty pty;		/* the slave is open until sm-vmm has it */
 	struct sm_tty tty;		/* the user's, in the foreground */

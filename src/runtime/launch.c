@@ -39,6 +39,7 @@
 #include "base/buf.h"
 #include "base/clean.h"
 #include "base/io.h"
+#include "base/log.h"
 
 #define LOG_NAME "vmm.log"
 #define CONSOLE_NAME "console.log"
@@ -138,6 +139,15 @@ static void hold_signals(void)
 		signal(i, SIG_DFL);
 }
 
+/* The name is the container's to whoever looks at its pid: the uts namespace can be named to others
+ * of its pod. What helps but may be refused. */
+static void take_name(const struct sm_launch_config *c)
+{
+	if (*c->hostname && unshare(CLONE_NEWUTS) == 0 &&
+	    sethostname(c->hostname, strlen(c->hostname)) < 0)
+		sm_debug("hostname \"%s\": %s", c->hostname, strerror(errno));
+}
+
 /* What helps but may be refused. */
 static void adjust_limits(const struct sm_launch_config *c)
 {
@@ -178,6 +188,7 @@ static void exec_vmm(const struct sm_launch_config *c, char **argv, struct fds *
 		r = enter_netns(c, f, &failure.step);
 	if (r == 0) {
 		adjust_limits(c);
+		take_name(c);
 		failure.step = STEP_FDS;
 		r = chdir("/") < 0 ? -errno : arrange_fds(f);
 	}

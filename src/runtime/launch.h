@@ -19,6 +19,7 @@ struct sm_launch_config {
 	struct sm_vm_size size;
 	enum sm_netns netns;
 	const char *netns_path;		/* of SM_NETNS_PATH */
+	const char *hostname;		/* of the container; empty: the host's */
 	struct sm_i64 oom_score_adj;
 	bool debug;
 };

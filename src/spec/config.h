@@ -303,6 +303,9 @@ enum sm_netns sm_config_netns(const struct sm_config *config, const char **path)
 /* Is a namespace of this kind (CLONE_NEW*) listed? */
 bool sm_config_has_namespace(const struct sm_config *config, uint64_t type);
 
+/* The namespace of a type that is to be joined; NULL: none is. */
+const char *sm_config_namespace_path(const struct sm_config *config, uint64_t type);
+
 /* NULL if there is none. */
 const char *sm_config_annotation(const struct sm_config *config, const char *key);
 

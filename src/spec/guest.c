@@ -279,6 +279,11 @@ static int put_mounts(struct build *b)
 
 /* ---- namespaces ------------------------------------------------------------------------------ */
 
+static char *pick(const char *first, const char *second, char *third)
+{
+	return first ? (char *)first : second && *second ? (char *)second : third;
+}
+
 /* Without a uts namespace the container is to have the host's name: it gets one of its own that has
  * that name. A mount namespace it has in any case. */
 static int put_namespaces(struct build *b)
@@ -289,10 +294,8 @@ static int put_namespaces(struct build *b)
 	for (size_t i = 0; i < config->namespaces.n; i++)
 		b->msg->namespaces |= config->namespaces.v[i].type.v;
 	b->msg->namespaces &= ~(uint64_t)CLONE_NEWNET;
-	if (config->domainname)
-		b->msg->domainname = (char *)config->domainname;
-	if (config->hostname)
-		b->msg->hostname = (char *)config->hostname;
+	b->msg->domainname = pick(config->domainname, b->in->domainname, b->msg->domainname);
+	b->msg->hostname = pick(config->hostname, b->in->hostname, b->msg->hostname);
 	if (b->msg->namespaces & CLONE_NEWUTS)
 		return 0;
 	b->msg->namespaces |= CLONE_NEWUTS;

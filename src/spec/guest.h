@@ -18,6 +18,7 @@ struct sm_guest_inputs {
 	const char *id;
 	const char *bundle;		/* absolute; relative sources start here */
 	const char *hook_state;		/* state JSON for startContainer hooks; may be NULL */
+	const char *hostname, *domainname; /* where the config has none; may be NULL */
 	bool new_session_keyring;	/* not --no-new-keyring */
 	bool ids_mapped;		/* sm-vmm runs in the container's user namespace: ids on
 					 * the shares are the container's already */

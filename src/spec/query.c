@@ -23,6 +23,13 @@ bool sm_config_has_namespace(const struct sm_config *config, uint64_t type)
 	return namespace_of(config, type);
 }
 
+const char *sm_config_namespace_path(const struct sm_config *config, uint64_t type)
+{
+	const struct sm_namespace *ns = namespace_of(config, type);
+
+	return ns && ns->path && ns->path[0] ? ns->path : NULL;
+}
+
 enum sm_netns sm_config_netns(const struct sm_config *config, const char **path)
 {
 	const struct sm_namespace *ns = namespace_of(config, CLONE_NEWNET);

@@ -72,6 +72,9 @@ static const struct sm_rule rules[] = {
 	{ NULL }
 };
 
+/* By path: the network on the host; of the others, sm-runtime sees what can be had. */
+#define JOINED (CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC)
+
 static int check_namespaces(struct sm_check *c)
 {
 	uint64_t seen = 0;
@@ -90,7 +93,7 @@ static int check_namespaces(struct sm_check *c)
 		seen |= ns->type.v;
 		if (!set(ns->path))
 			continue;
-		if (ns->type.v != CLONE_NEWNET)
+		if (!(ns->type.v & JOINED))
 			return sm_check_bad(c, sm_check_at(c, "linux.namespaces[%zu].path", i),
 					    NAMESPACES,
 					    "no %s namespace can be joined: the container has a "
@@ -118,6 +121,12 @@ static int warn_missing_namespaces(struct sm_check *c)
 	};
 	int rc = 0;
 
+	if (sm_config_namespace_path(c->config, CLONE_NEWIPC))
+		rc = sm_check_warn(
+			c, "linux.namespaces", NAMESPACES,
+			"an ipc namespace by path: semaphores, message queues and shared "
+			"memory are the container's own all the same, as it has a VM of its "
+			"own");
 	for (size_t i = 0; i < SM_ARRAY_SIZE(missing) && !rc; i++)
 		if (!sm_config_has_namespace(c->config, missing[i].type))
 			rc = sm_check_warn(c, "linux.namespaces", NAMESPACES, "%s",

@@ -7,6 +7,7 @@
  *	socket			MSG_DONTWAIT with each call
  *	pty master		as it is, if non-blocking already (opening it makes another pty)
  *	file			as it is
+ *	eventfd and its like	as it is, if non-blocking already: a read of one could stop the loop
  *
  * They are watched edge-triggered: an end is ready from its event until EAGAIN, so neither a full
  * ring nor missing credit needs a system call to pause it. What epoll refuses (files) is always
@@ -57,9 +58,9 @@ static int prepare(int fd, int mode, bool *socket)
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	*socket = S_ISSOCK(st.st_mode);
-	if (!S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode))
+	if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode) || *socket)
 		return fd;
-	if (S_ISCHR(st.st_mode) && ioctl(fd, TIOCGPTN, &pty) == 0) {
+	if (!(st.st_mode & S_IFMT) || (S_ISCHR(st.st_mode) && ioctl(fd, TIOCGPTN, &pty) == 0)) {
 		flags = fcntl(fd, F_GETFL);
 		return flags & O_NONBLOCK ? fd : -EINVAL;
 	}

@@ -119,3 +119,39 @@ host_maps_tmpfs() { [ "$(printf '%s\n' 6.3 "$(uname -r)" | sort -V | head -n 1)"
 	[ "$status" -eq 1 ]
 	[[ $output == *"/sys/kernel is the guest's own and cannot be id-mapped: leave the mappings and idmap out"* ]]
 }
+
+# ---- namespaces by path --------------------------------------------------------------------------
+
+@test "namespaces of another container, as in a pod: its name, an ipc namespace of one's own" {
+	infra=$ID-infra
+	args sleep 1000
+	config '.hostname = "pod-name"'
+	sm run -d -b "$BUNDLE" "$infra" < /dev/null
+	pid=$(pid_of "$infra")
+	config 'del(.hostname) | .linux.namespaces |= map(select(.type == "mount" or .type == "pid")) + [
+		{type: "uts", path: "/proc/\($pid)/ns/uts"}, {type: "ipc", path: "/proc/\($pid)/ns/ipc"},
+		{type: "network", path: "/proc/\($pid)/ns/net"}]' --arg pid "$pid"
+	args hostname
+	runsm run -b "$BUNDLE" "$ID"
+	[ "$output" = pod-name ]
+	# a name of its own counts more
+	config '.hostname = "own"'
+	runsm run -b "$BUNDLE" "$ID"
+	[ "$output" = own ]
+	sm delete --force "$infra"
+	runsm create -b "$BUNDLE" "$ID"
+	[ "$status" -eq 1 ]
+	[[ $output == *"lstat /proc/$pid/ns/ipc: no such file or directory"* ]]
+}
+
+@test "namespaces of the host cannot be joined, and of a wrong type neither" {
+	config '.linux.namespaces |= map(select(.type != "ipc")) + [{type: "ipc", path: "/proc/self/ns/ipc"}]'
+	runsm create -b "$BUNDLE" "$ID"
+	[ "$status" -eq 1 ]
+	[[ $output == *"linux.namespaces: ipc namespace /proc/self/ns/ipc is not that of a container of this runtime, and cannot be joined: the container has a kernel of its own; leave the path out"* ]]
+	config 'del(.hostname) | .linux.namespaces |= map(select(.type != "ipc" and .type != "uts")) +
+		[{type: "uts", path: "/proc/self/ns/net"}]'
+	runsm create -b "$BUNDLE" "$ID"
+	[ "$status" -eq 1 ]
+	[[ $output == *"linux.namespaces: uts namespace /proc/self/ns/net: invalid argument"* ]]
+}

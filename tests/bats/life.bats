@@ -168,6 +168,86 @@ start_foreground() {
 
 runsm_sees_sleep() { sm exec "$1" ps < /dev/null | grep -q ' sleep 1000$'; }
 
+@test "ends by SIGSEGV and SIGABRT are 139 and 134, with a core dump or without; so for pid 1" {
+	config '.linux.namespaces |= map(select(.type != "pid")) |
+		.process.rlimits = [{type: "RLIMIT_CORE", soft: 1000000000, hard: 1000000000}]'
+	args sh -c 'cd /tmp; kill -SEGV $$; sleep 1000'
+	runsm run -b "$BUNDLE" "$ID"
+	[ "$status" -eq 139 ]
+	args sh -c 'ulimit -c 0; kill -ABRT $$; sleep 1000'
+	runsm run -b "$BUNDLE" "$ID"
+	[ "$status" -eq 134 ]
+	config '.linux.namespaces += [{type: "pid"}]'
+	args sleep 1000
+	sm run -d -b "$BUNDLE" "$ID" < /dev/null
+	runsm exec "$ID" sh -c 'ulimit -c unlimited; kill -SEGV $$; sleep 1000'
+	[ "$status" -eq 139 ]
+	runsm exec "$ID" sh -c 'kill -ABRT $$; sleep 1000'
+	[ "$status" -eq 134 ]
+	# pid 1 of a pid namespace that faults by itself, which no kill from within can do
+	config '.process.args = ["/fault"]'
+	python3 - "$BUNDLE/rootfs/fault" <<- 'END'
+		# an ELF file whose program is "xor eax, eax; mov [rax], eax"
+		import os, struct, sys
+		head = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, 0x400078, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+		load = struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, 124, 124, 4096)
+		open(sys.argv[1], "wb").write(head + load + b"\x31\xc0\x89\x00")
+		os.chmod(sys.argv[1], 0o755)
+	END
+	sm delete --force "$ID"
+	runsm run -b "$BUNDLE" "$ID"
+	[ "$status" -eq 139 ]
+}
+
+@test "an init as pid 1 reaps orphans, forwards signals, ends with its child's status" {
+	# not "init": that is a link of busybox's to the host's /bin/busybox
+	cp --remove-destination /usr/bin/tini-static "$BUNDLE/rootfs/bin/tini"
+	args /bin/tini -- sh -c 'trap "exit 9" TERM; (sleep 0.1 & exec true) & echo ready; while :; do sleep 0.1; done'
+	start_foreground
+	[ "$line" = ready ]
+	eventually no_zombies "$ID"
+	[ "$(sm exec "$ID" cat /proc/1/comm < /dev/null)" = tini ]
+	sm kill "$ID" TERM
+	wait_status "$runner"
+	[ "$status" -eq 9 ]
+	# one without a handler ends by the signal's default: it is not pid 1
+	args /bin/tini -- sh -c 'touch /tmp/ready; exec sleep 1000'
+	sm run -d -b "$BUNDLE" "$ID" < /dev/null
+	eventually test -e "$BUNDLE/rootfs/tmp/ready"
+	sm kill "$ID" TERM
+	wait_gone "$ID"
+}
+
+no_zombies() { ! sm exec "$1" sh -c 'grep -l "^State:.Z" /proc/[0-9]*/status' < /dev/null; }
+
+@test "orphans of an exec go to pid 1, and end with the container" {
+	args sh -c 'while :; do sleep 0.1; done'
+	sm run -d -b "$BUNDLE" "$ID" < /dev/null
+	orphan=$(sm exec "$ID" sh -c 'sleep 1001 > /dev/null 2>&1 & echo $!' < /dev/null)
+	[ "$(sm exec "$ID" grep ^PPid "/proc/$orphan/status" < /dev/null)" = $'PPid:\t1' ]
+	sm kill "$ID" KILL
+	wait_gone "$ID"
+}
+
+@test "exec into a container that is ending: its end, or an error, but no hang" {
+	args sh -c 'trap "exit 0" TERM; touch /tmp/ready; while :; do sleep 0.01; done'
+	sm run -d -b "$BUNDLE" "$ID" < /dev/null
+	eventually test -e "$BUNDLE/rootfs/tmp/ready"
+	sm kill "$ID" TERM
+	for _ in 1 2 3 4 5 6 7 8; do
+		run timeout 100 "$SM_BUILD_DIR/sm-runtime" --root "$ROOT" exec "$ID" true < /dev/null
+		case $status in
+		0 | 137) ;;
+		255) [[ $output == *'exec failed: '* ]] ;;
+		*) false ;;
+		esac
+	done
+	wait_gone "$ID"
+	runsm exec "$ID" true
+	[ "$status" -eq 255 ]
+	[[ $output == *'cannot exec in a stopped container'* ]]
+}
+
 @test "environment, working directory, user, hostname, umask" {
 	args sh -c 'echo $X-$HOME; pwd; id -u; id -g; id -G; hostname; umask'
 	config '.process.env += ["X=1", "X=2"] | .process.cwd = "/tmp" | .hostname = "box" |

@@ -79,6 +79,28 @@ load helpers
 	[ "$(sort <<< "$output")" = $'a\nb' ]
 }
 
+@test "files, sockets, pipes, devices, directories, ttys and nothing as standard descriptors" {
+	args sleep 1000
+	sm run -d -b "$BUNDLE" "$ID" < /dev/null
+	python3 "$BATS_TEST_DIRNAME/stdio.py" "$SM_BUILD_DIR/sm-runtime" "$ROOT" "$ID"
+}
+
+@test "the same for the container's first process: a file at its offset, a tty on one" {
+	args sh -c 'cat; test -t 1 || echo no terminal; echo error >&2'
+	printf 'xxfile\n' > "$BATS_TEST_TMPDIR/in"
+	exec 8< "$BATS_TEST_TMPDIR/in"
+	head -c 2 <&8 > /dev/null
+	python3 -c 'import os; os.lseek(8, 2, 0)'
+	sm run -b "$BUNDLE" "$ID" <&8 >> "$BATS_TEST_TMPDIR/out" 2> "$BATS_TEST_TMPDIR/err"
+	exec 8<&-
+	[ "$(cat "$BATS_TEST_TMPDIR/out")" = $'file\nno terminal' ]
+	[ "$(cat "$BATS_TEST_TMPDIR/err")" = error ]
+	python3 -c 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)' \
+		sh -c "\"$SM_BUILD_DIR/sm-runtime\" --root \"$ROOT\" run -b \"$BUNDLE\" \"$ID\" < /dev/null 2> /dev/null" \
+		< /dev/null > "$BATS_TEST_TMPDIR/tty"
+	[[ $(cat "$BATS_TEST_TMPDIR/tty") == 'no terminal'* ]]
+}
+
 @test "no descriptor but 0, 1 and 2 reaches the container" {
 	args sh -c 'ls /proc/self/fd'
 	runsm run -b "$BUNDLE" "$ID"

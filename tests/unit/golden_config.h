@@ -360,9 +360,8 @@ BAD(LINUX,
 	"container has a kernel of its own; leave the path out (runtime-spec "
 	"config-linux.md#namespaces)")
 BAD(LINUX,
-	"\"namespaces\":[{\"type\":\"ipc\",\"path\":\"/proc/1/ns/ipc\"}]",
-	"config.json: linux.namespaces[0].path: no ipc namespace can be joined: the "
-	"container has a kernel of its own; leave the path out (runtime-spec "
+	"\"namespaces\":[{\"type\":\"ipc\",\"path\":\"proc/1/ns/ipc\"}]",
+	"config.json: linux.namespaces[0].path: must be an absolute path (runtime-spec "
 	"config-linux.md#namespaces)")
 BAD(LINUX,
 	"\"namespaces\":[{\"type\":\"user\",\"path\":\"/proc/1/ns/user\"}]",
