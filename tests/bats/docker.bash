@@ -63,7 +63,7 @@ docker_restart() {
 }
 
 docker_down() {
-	local pid
+	local pid mount
 
 	docker ps -aq | xargs -r "$DOCKER" rm -f > /dev/null
 	docker_stop
@@ -71,7 +71,10 @@ docker_down() {
 		kill "$pid"
 		eventually gone "$pid"
 	done
-	if mountpoint -q "$DOCKER_DIR/data"; then umount "$DOCKER_DIR/data"; fi
+	# what dockerd itself leaves mounted when it ends with live-restore
+	for mount in "$DOCKER_DIR/data" "$DOCKER_DIR/exec/netns/default"; do
+		if mountpoint -q "$mount"; then umount "$mount"; fi
+	done
 }
 
 docker_leftovers() {
