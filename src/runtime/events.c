@@ -5,8 +5,8 @@
  *
  * One connection to sm-vmm with two requests on it: WaitOom stands all the time and is sent again
  * after each answer, Stats is sent by a timer, never a second one while the first is not answered
- * (that of a paused VM fails). The connection closes when the VM ends: that is the end of the stream of
- * events.
+ * (that of a paused VM fails). The connection closes when the VM ends: that is the end of the
+ * stream of events.
  */
 #include <errno.h>
 #include <stdint.h>
