@@ -38,6 +38,7 @@
 #include "base/log.h"
 #include "runtime/export.h"
 #include "runtime/hooks.h"
+#include "runtime/kept.h"
 #include "runtime/ocistate.h"
 #include "runtime/request.h"
 #include "runtime/view.h"
@@ -485,6 +486,7 @@ static int guest_container(struct sm_container *c, struct sm_guest_container **g
 		.hook_state = json ? sm_arena_strdup(c->state->arena, json) : NULL,
 		.hostname = c->uts.host,
 		.domainname = c->uts.domain,
+		.filter = &c->filter,
 		.new_session_keyring = !c->o->no_new_keyring,
 	};
 
@@ -534,9 +536,12 @@ static int talk(struct sm_container *c, struct sm_err *err)
 /* The host must have what the config names before anything is made for it. */
 static int check_host(struct sm_container *c, struct sm_err *err)
 {
+	sm_auto_free char *kept = sm_kept_dir();
 	struct sm_guest_container *g = NULL;
-	int r = guest_container(c, &g, err);
+	int r = sm_filter_get(kept, c->config->seccomp, &c->filter, err);
 
+	if (r == 0)
+		r = guest_container(c, &g, err);
 	sm_guest_container_free(g);
 	return r;
 }
@@ -633,6 +638,7 @@ void sm_container_free(struct sm_container *c)
 	sm_mntns_close(&c->mounts);
 	sm_pty_close(&c->pty);
 	sm_state_free(&c->state);
+	free(c->filter.bpf);
 	sm_config_free(c->config);
 	sm_settings_free(&c->settings);
 	sm_store_close(&c->store);

@@ -5,6 +5,7 @@
 #include "runtime/backend.h"
 #include "runtime/cgroup.h"
 #include "runtime/console.h"
+#include "runtime/filter.h"
 #include "runtime/launch.h"
 #include "runtime/mntns.h"
 #include "runtime/nspath.h"
@@ -50,6 +51,7 @@ struct sm_container {
 	struct sm_store store;
 	struct sm_state *state;
 	struct sm_config *config;
+	struct sm_seccomp_filter filter;
 	struct sm_cgroups cgroups;
 	struct sm_launch launch;
 	struct sm_session *session;
