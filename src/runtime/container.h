@@ -59,6 +59,7 @@ struct sm_container {
 	struct sm_mntns mounts;		/* of createContainer hooks, until the exports are open */
 	struct sm_pty pty;		/* the slave is open until sm-vmm has it */
 	struct sm_tty tty;		/* the user's, in the foreground */
+	bool starts;			/* it is going to be started too */
 	bool stored, hooked;		/* what a rollback has to undo */
 	char *paths[3];			/* of *o, made absolute */
 };
