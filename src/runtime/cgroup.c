@@ -377,21 +377,41 @@ static int count_processes(const char *dir)
 	return n;
 }
 
+static int check_empty(const struct sm_cgroup_dir *d, struct sm_err *err)
+{
+	int n = count_processes(d->path);
+
+	return n ? sm_err_set(err, -EBUSY,
+			      "container's cgroup is not empty: %d process(es) found (%s)", n,
+			      d->path) :
+		   0;
+}
+
+int sm_cgroup_check(const struct sm_cgroups *cg, struct sm_err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < cg->n; i++)
+		r = check_empty(&cg->v[i], err);
+	return r;
+}
+
 int sm_cgroup_make(struct sm_cgroups *cg, bool rootless, struct sm_err *err)
 {
+	const size_t n = cg->n;
 	size_t kept = 0;
 
-	for (size_t i = 0; i < cg->n; i++) {
+	for (size_t i = 0; i < n; i++) {
 		const struct sm_cgroup_dir d = cg->v[i];
-		int n = count_processes(d.path);
-		int r = n ? 0 : make_dir(&d);
-		bool denied = r == -EACCES || r == -EPERM || r == -EROFS;
+		int r = check_empty(&d, err);
+		bool denied;
 
-		if (n)
-			return sm_err_set(
-				err, -EBUSY,
-				"container's cgroup is not empty: %d process(es) found (%s)", n,
-				d.path);
+		if (r < 0) {	/* what is in it must not be taken for ours */
+			cg->n = kept;
+			return r;
+		}
+		r = make_dir(&d);
+		denied = r == -EACCES || r == -EPERM || r == -EROFS;
 		if (r < 0 && !d.tolerated && !(rootless && denied))
 			return sm_err_sys(err, r, "cgroup: mkdir %s", d.path);
 		if (r < 0)

@@ -46,8 +46,11 @@ int sm_cgroup_find(struct sm_arena *arena, const struct sm_strs *dirs, struct sm
 const char *sm_cgroup_v1_dir(const struct sm_cgroups *cg, const char *controller);
 const char *sm_cgroup_v2_dir(const struct sm_cgroups *cg, const char *controller);
 
-/* Makes the directories. -EBUSY where processes are in one already. rootless: those that may not be
- * made are taken off the list. */
+/* -EBUSY where there are processes in one already. */
+int sm_cgroup_check(const struct sm_cgroups *cg, struct sm_err *err);
+
+/* Makes the directories. -EBUSY as above; the list then holds those before it. rootless: those that may
+ * not be made are taken off the list. */
 int sm_cgroup_make(struct sm_cgroups *cg, bool rootless, struct sm_err *err);
 
 /* What a VM of that much memory needs beyond the container's memory limit, in bytes. */

@@ -38,6 +38,7 @@
 #include "base/log.h"
 #include "runtime/export.h"
 #include "runtime/hooks.h"
+#include "runtime/kept.h"
 #include "runtime/ocistate.h"
 #include "runtime/request.h"
 #include "runtime/view.h"
@@ -191,25 +192,32 @@ static int fill_state(struct sm_container *c, struct sm_err *err)
 	return sm_proc_self(&s->creator) < 0 ? sm_err_sys(err, -ESRCH, "/proc/self/stat") : 0;
 }
 
-static int plan_cgroups(struct sm_container *c, struct sm_err *err)
+/* What a rollback and delete have to remove. */
+static int note_cgroups(struct sm_container *c, struct sm_err *err)
 {
-	struct sm_arena *arena = c->state->arena;
-	const char *path;
-	const char **dirs;
-	int r = sm_cgroup_path(arena, c->config->cgroups_path, c->store.id, c->rt->systemd_cgroup,
-			       &path, err);
+	const char **dirs = sm_arena_array(c->state->arena, c->cgroups.n + 1, sizeof(*dirs));
 
-	if (r == 0)
-		r = sm_cgroup_plan(arena, path, &c->cgroups, err);
-	if (r < 0)
-		return r;
-	dirs = sm_arena_array(arena, c->cgroups.n + 1, sizeof(*dirs));
 	if (!dirs)
 		return sm_err_sys(err, -ENOMEM, "cgroup");
 	for (size_t i = 0; i < c->cgroups.n; i++)
 		dirs[i] = c->cgroups.v[i].path;
 	c->state->cgroups = (struct sm_strs){ dirs, c->cgroups.n };
 	return 0;
+}
+
+static int plan_cgroups(struct sm_container *c, struct sm_err *err)
+{
+	struct sm_arena *arena = c->state->arena;
+	const char *path;
+	int r = sm_cgroup_path(arena, c->config->cgroups_path, c->store.id, c->rt->systemd_cgroup,
+			       &path, err);
+
+	if (r == 0)
+		r = sm_cgroup_plan(arena, path, &c->cgroups, err);
+	/* Before they are noted: a rollback kills what is in them. */
+	if (r == 0)
+		r = sm_cgroup_check(&c->cgroups, err);
+	return r < 0 ? r : note_cgroups(c, err);
 }
 
 /* ROOT/ID with what is known; nothing of the host was changed before it says where to look. */
@@ -245,6 +253,8 @@ static int make_cgroups(struct sm_container *c, const struct sm_vm_size *size, s
 	if (when && !strcmp(when, "true"))
 		rootless = true;
 	r = sm_cgroup_make(&c->cgroups, rootless, err);
+	if (r == -EBUSY && note_cgroups(c, NULL) < 0)
+		c->state->cgroups.n = 0;
 	return r < 0 ? r :
 		       sm_cgroup_apply(&c->cgroups, res, overhead, c->state->arena, err);
 }
@@ -485,6 +495,7 @@ static int guest_container(struct sm_container *c, struct sm_guest_container **g
 		.hook_state = json ? sm_arena_strdup(c->state->arena, json) : NULL,
 		.hostname = c->uts.host,
 		.domainname = c->uts.domain,
+		.filter = &c->filter,
 		.new_session_keyring = !c->o->no_new_keyring,
 	};
 
@@ -534,9 +545,12 @@ static int talk(struct sm_container *c, struct sm_err *err)
 /* The host must have what the config names before anything is made for it. */
 static int check_host(struct sm_container *c, struct sm_err *err)
 {
+	sm_auto_free char *kept = sm_kept_dir();
 	struct sm_guest_container *g = NULL;
-	int r = guest_container(c, &g, err);
+	int r = sm_filter_get(kept, c->config->seccomp, &c->filter, err);
 
+	if (r == 0)
+		r = guest_container(c, &g, err);
 	sm_guest_container_free(g);
 	return r;
 }
@@ -574,6 +588,8 @@ static int make(struct sm_container *c, const char *id, struct sm_err *err)
 	    (r = launch(c, &size, err)) < 0 || (r = talk(c, err)) < 0)
 		return r;
 	c->state->status = SM_STATUS_CREATED;
+	if (!c->starts)
+		c->state->creator = (struct sm_proc_id){ 0, 0 };
 	return sm_store_save(&c->store, c->state, err);
 }
 
@@ -633,6 +649,7 @@ void sm_container_free(struct sm_container *c)
 	sm_mntns_close(&c->mounts);
 	sm_pty_close(&c->pty);
 	sm_state_free(&c->state);
+	free(c->filter.bpf);
 	sm_config_free(c->config);
 	sm_settings_free(&c->settings);
 	sm_store_close(&c->store);
@@ -649,6 +666,7 @@ int sm_container_started(const struct sm_store *s, struct sm_state *state,
 	int r;
 
 	state->status = SM_STATUS_RUNNING;
+	state->creator = (struct sm_proc_id){ 0, 0 };
 	r = sm_store_save(s, state, err);
 	if (r == 0)
 		r = run_hooks(&config->hooks.poststart, state, SM_STATUS_RUNNING,

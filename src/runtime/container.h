@@ -5,6 +5,7 @@
 #include "runtime/backend.h"
 #include "runtime/cgroup.h"
 #include "runtime/console.h"
+#include "runtime/filter.h"
 #include "runtime/launch.h"
 #include "runtime/mntns.h"
 #include "runtime/nspath.h"
@@ -50,6 +51,7 @@ struct sm_container {
 	struct sm_store store;
 	struct sm_state *state;
 	struct sm_config *config;
+	struct sm_seccomp_filter filter;
 	struct sm_cgroups cgroups;
 	struct sm_launch launch;
 	struct sm_session *session;
@@ -57,6 +59,7 @@ struct sm_container {
 	struct sm_mntns mounts;		/* of createContainer hooks, until the exports are open */
 	struct sm_pty pty;		/* the slave is open until sm-vmm has it */
 	struct sm_tty tty;		/* the user's, in the foreground */
+	bool starts;			/* it is going to be started too */
 	bool stored, hooked;		/* what a rollback has to undo */
 	char *paths[3];			/* of *o, made absolute */
 };

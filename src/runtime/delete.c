@@ -37,6 +37,16 @@ static int end_vm(const struct sm_store *s, const struct sm_state *state, struct
 	return sm_container_kill_vmm(state, err);
 }
 
+/* The VM of a container of whose state nothing is left: it still listens. */
+static void end_unknown(const struct sm_store *s)
+{
+	sm_auto_vmm struct sm_vmm vmm = SM_VMM_INIT;
+
+	if (sm_vmm_connect(s->dirfd, ANSWER_MS, &vmm, NULL) == 0 &&
+	    sm_vmm_signal(&vmm, s->id, SIGKILL, false, NULL) == 0)
+		sm_vmm_wait_end(&vmm, END_MS);
+}
+
 static int may_delete(const struct sm_state *state, bool force, struct sm_err *err)
 {
 	enum sm_status status = sm_state_status(state);
@@ -107,8 +117,10 @@ static int delete_locked(const struct sm_runtime *rt, struct sm_store *s, bool f
 		if (r == 0 && sm_container_config(s, &config, NULL) < 0)
 			config = NULL;	/* no hooks to run then */
 	}
-	if (r == 0 && !state)
+	if (r == 0 && !state) {
+		end_unknown(s);
 		state = salvage(rt, s);
+	}
 	if (r == 0)
 		r = sm_container_destroy(s, state, config, err);
 	sm_config_free(config);

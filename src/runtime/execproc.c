@@ -10,6 +10,8 @@
 #include "base/clean.h"
 #include "base/io.h"
 #include "runtime/container.h"
+#include "runtime/filter.h"
+#include "runtime/kept.h"
 #include "spec/guest.h"
 
 #define ARENA_MAX (16u << 20)
@@ -183,6 +185,20 @@ static int derive_process(struct sm_exec_process *p, const struct sm_exec_option
 	return r;
 }
 
+static int finish(struct sm_exec_process *p, struct sm_guest_process_inputs *in, struct sm_err *err)
+{
+	sm_auto_free char *kept = sm_kept_dir();
+	struct sm_seccomp_filter filter;
+	int r = sm_filter_get(kept, p->container->seccomp, &filter, err);
+
+	in->seccomp = p->container->seccomp;
+	in->filter = &filter;
+	if (r == 0)
+		r = sm_spec_process(in, p->arena, &p->msg, err);
+	free(filter.bpf);
+	return r;
+}
+
 static int make(struct sm_exec_process *p, const struct sm_store *s,
 		const struct sm_exec_options *o, char **args, size_t nargs, struct sm_err *err)
 {
@@ -205,8 +221,7 @@ static int make(struct sm_exec_process *p, const struct sm_store *s,
 		p->rows = (unsigned int)process.console_size->height.v;
 		p->cols = (unsigned int)process.console_size->width.v;
 	}
-	in.seccomp = p->container->seccomp;
-	return sm_spec_process(&in, p->arena, &p->msg, err);
+	return finish(p, &in, err);
 }
 
 int sm_exec_process_make(const struct sm_store *s, const struct sm_exec_options *o, char **args,

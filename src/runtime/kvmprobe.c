@@ -16,6 +16,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "runtime/jsonout.h"
+#include "runtime/kept.h"
 #include "runtime/program.h"
 #include "spec/json.h"
 
@@ -175,47 +176,13 @@ int sm_kvmprobe_key(const char *boot_id_file, const char *device, const char *vm
 	return r < 0 ? r : 0;
 }
 
-/* Anyone could otherwise have a host's containers run on the backend of his choice. */
-static bool trusted(const struct stat *st)
-{
-	return S_ISREG(st->st_mode) && (st->st_uid == 0 || st->st_uid == geteuid()) &&
-	       !(st->st_mode & (S_IWGRP | S_IWOTH));
-}
-
-static int read_kept(const char *dir, struct sm_buf *text)
-{
-	sm_auto_close int fd = -1;
-	sm_auto_free char *path = sm_strf("%s/" SM_KVMPROBE_FILE, dir);
-	struct stat st;
-	uint8_t *p;
-	ssize_t n;
-
-	if (!path)
-		return -ENOMEM;
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return errno == ELOOP ? -EPERM : -errno;
-	if (!trusted(&st))
-		return -EPERM;
-	if (st.st_size > KEPT_MAX)
-		return -EINVAL;
-	p = sm_buf_reserve(text, KEPT_MAX);
-	if (!p)
-		return -ENOMEM;
-	n = read(fd, p, KEPT_MAX);	/* a file of this size comes whole */
-	if (n < 0)
-		return -errno;
-	text->len = (size_t)n;
-	return 0;
-}
-
 int sm_kvmprobe_load(const char *dir, const char *key, struct sm_arena *arena,
 		     struct sm_kvmprobe *answer)
 {
 	sm_auto_buf struct sm_buf text = SM_BUF_INIT(KEPT_MAX);
 	struct sm_kvmprobe kept;
 	struct doc d = { 0 };
-	int r = read_kept(dir, &text);
+	int r = sm_kept_read(dir, SM_KVMPROBE_FILE, &text);
 
 	if (r == 0)
 		r = read_answer(&text, arena, &d, &kept);
@@ -231,7 +198,6 @@ int sm_kvmprobe_load(const char *dir, const char *key, struct sm_arena *arena,
 int sm_kvmprobe_save(const char *dir, const char *key, const struct sm_kvmprobe *answer)
 {
 	sm_auto_json struct sm_jsonout *j = sm_jsonout_new(NULL);
-	sm_auto_free char *path = sm_strf("%s/" SM_KVMPROBE_FILE, dir);
 	const char *text;
 	size_t len;
 	int r;
@@ -243,19 +209,7 @@ int sm_kvmprobe_save(const char *dir, const char *key, const struct sm_kvmprobe 
 	sm_jsonout_string(j, "text", answer->text);
 	sm_jsonout_close(j);
 	r = sm_jsonout_text(j, &text, &len);
-	if (r == 0)
-		r = path ? sm_mkdir_p(dir, 0700) : -ENOMEM;
-	return r < 0 ? r : sm_write_file_at(AT_FDCWD, path, text, len, 0600, 0);
-}
-
-/* Not with --root: a root of its own is no reason to probe again. NULL: nowhere. */
-static char *keep_dir(void)
-{
-	const char *xdg = getenv("XDG_RUNTIME_DIR");
-
-	if (geteuid() == 0)
-		return strdup("/run/supermachine");
-	return xdg && *xdg == '/' ? sm_strf("%s/supermachine", xdg) : NULL;
+	return r < 0 ? r : sm_kept_write(dir, SM_KVMPROBE_FILE, text, len);
 }
 
 /* What may be otherwise in a moment, without anything in the key being so. */
@@ -267,7 +221,7 @@ static bool lasts(enum sm_kvmprobe_reason reason)
 
 void sm_kvmprobe(const char *vmm, bool fresh, struct sm_arena *arena, struct sm_kvmprobe *answer)
 {
-	sm_auto_free char *dir = keep_dir();
+	sm_auto_free char *dir = sm_kept_dir();
 	char key[SM_KVMPROBE_KEY_MAX];
 	bool keyed = dir && sm_kvmprobe_key(BOOT_ID, DEVICE, vmm, key) == 0;
 	int r;

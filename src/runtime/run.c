@@ -115,6 +115,7 @@ static int run(struct sm_runtime *rt, const struct sm_command *cmd, int argc, ch
 		return r < 0 ? r : 0;
 	c.rt = rt;
 	c.o = &o;
+	c.starts = true;
 	r = run_container(&c, args.v[0], err);
 	sm_container_free(&c);
 	return r < 0 ? sm_err_wrap(err, SM_RUNTIME_NAME " run failed") : r;

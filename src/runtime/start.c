@@ -23,22 +23,38 @@ static int check(enum sm_status status, struct sm_err *err)
 	}
 }
 
-static int start(const struct sm_store *s, struct sm_state *state, struct sm_err *err)
+/* Between the answer of sm-vmm and the state that says so we may be killed: see store.c. */
+static int start_process(const struct sm_store *s, struct sm_state *state, struct sm_err *err)
 {
 	sm_auto_vmm struct sm_vmm vmm = SM_VMM_INIT;
+	int r = sm_vmm_connect(s->dirfd, CONNECT_MS, &vmm, err);
+
+	if (r < 0)
+		return r;
+	if (sm_proc_self(&state->creator) < 0)
+		return sm_err_sys(err, -ESRCH, "/proc/self/stat");
+	r = sm_store_save(s, state, err);
+	if (r < 0)
+		return r;
+	vmm.timeout_ms = -1;	/* startContainer hooks take their time */
+	r = sm_vmm_start(&vmm, s->id, err);
+	if (r < 0) {
+		state->creator = (struct sm_proc_id){ 0, 0 };
+		sm_store_save(s, state, NULL);
+		sm_err_wrap(err, "unable to start container process");
+	}
+	return r;
+}
+
+static int start(const struct sm_store *s, struct sm_state *state, struct sm_err *err)
+{
 	struct sm_config *config = NULL;
 	int r = check(sm_state_status(state), err);
 
 	if (r == 0)
 		r = sm_container_config(s, &config, err);
 	if (r == 0)
-		r = sm_vmm_connect(s->dirfd, CONNECT_MS, &vmm, err);
-	if (r == 0) {
-		vmm.timeout_ms = -1;	/* startContainer hooks take their time */
-		r = sm_vmm_start(&vmm, s->id, err);
-		if (r < 0)
-			sm_err_wrap(err, "unable to start container process");
-	}
+		r = start_process(s, state, err);
 	if (r == 0)
 		r = sm_container_started(s, state, config, err);
 	sm_config_free(config);

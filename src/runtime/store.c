@@ -10,7 +10,12 @@
  *
  * Only creating, created and running are ever written. A container is stopped as soon as its sm-vmm
  * is gone, however that came about; one that is being created also when its creator is gone. It is
- * paused when sm-vmm says so, by the length of the file `paused`, which is its own to write. Because a process is named by pid and start time, no other process is ever taken for it.
+ * paused when sm-vmm says so, by the length of the file `paused`, which is its own to write. Because a
+ * process is named by pid, start time and boot, no other process is ever taken for it; nor is a cgroup
+ * after a reboot.
+ *
+ * start names itself in state.json before it asks sm-vmm, and writes "running" after. Who reads "created"
+ * with a starter that is dead cannot know which of the two it is, and asks sm-vmm.
  *
  * The lock file is held by who changes the container. Readers take no lock: state.json is replaced
  * by rename. delete unlinks the directory while it holds the lock, so whoever got the lock
@@ -35,8 +40,11 @@
 #include "base/io.h"
 #include "runtime/jsonout.h"
 #include "runtime/resources.h"
+#include "runtime/vmm.h"
 
 #define STATE_MAX (16u << 20)
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+#define ASK_MS 1000
 
 static const char *const status_names[] = { "creating", "created", "running", "paused", "stopped" };
 _Static_assert(SM_ARRAY_SIZE(status_names) == SM_STATUS_NUM, "a name for each status");
@@ -49,7 +57,7 @@ static const struct sm_word status_words[] = {
 /* state.json as it is read */
 struct doc {
 	struct sm_u64 version;
-	const char *id, *bundle, *rootfs, *created;
+	const char *id, *bundle, *rootfs, *created, *boot;
 	struct sm_u64 status;
 	struct sm_u64 pid, start, creator_pid, creator_start;
 	struct sm_pairs annotations;
@@ -64,6 +72,7 @@ static const struct sm_field doc_fields[] = {
 	{ "bundle", SM_FIELD_STRING, offsetof(struct doc, bundle) },
 	{ "rootfs", SM_FIELD_STRING, offsetof(struct doc, rootfs) },
 	{ "created", SM_FIELD_STRING, offsetof(struct doc, created) },
+	{ "bootId", SM_FIELD_STRING, offsetof(struct doc, boot) },
 	{ "status", SM_FIELD_WORD, offsetof(struct doc, status), .words = status_words },
 	{ "pid", SM_FIELD_U32, offsetof(struct doc, pid) },
 	{ "startTime", SM_FIELD_U64, offsetof(struct doc, start) },
@@ -194,9 +203,19 @@ void sm_store_close(struct sm_store *s)
 	s->id = NULL;
 }
 
+/* "" where it cannot be told. */
+static const char *boot_id(struct sm_buf *text)
+{
+	if (sm_read_file_at(AT_FDCWD, BOOT_ID, text) < 0 || !text->data)
+		return "";
+	text->data[strcspn((char *)text->data, "\n")] = '\0';
+	return (const char *)text->data;
+}
+
 int sm_store_save(const struct sm_store *s, const struct sm_state *state, struct sm_err *err)
 {
 	sm_auto_json struct sm_jsonout *j = sm_jsonout_new("\t");
+	sm_auto_buf struct sm_buf boot = SM_BUF_INIT(128);
 	const char *text;
 	size_t len;
 	int r;
@@ -205,6 +224,7 @@ int sm_store_save(const struct sm_store *s, const struct sm_state *state, struct
 	sm_jsonout_number(j, "version", SM_STORE_VERSION);
 	sm_jsonout_string(j, "id", state->id);
 	sm_jsonout_string(j, "status", sm_status_name(state->status));
+	sm_jsonout_string(j, "bootId", boot_id(&boot));
 	sm_jsonout_number(j, "pid", state->vmm.pid);
 	sm_jsonout_number(j, "startTime", (long long)state->vmm.start);
 	sm_jsonout_number(j, "creatorPid", state->creator.pid);
@@ -251,6 +271,31 @@ static int state_from_doc(const struct sm_store *s, const struct doc *d, struct 
 	return 0;
 }
 
+/* Of what another boot left only files remain: its pids and cgroups are other people's now. */
+static void forget_other_boot(const struct doc *d, struct sm_state *state)
+{
+	sm_auto_buf struct sm_buf text = SM_BUF_INIT(128);
+	const char *now = boot_id(&text);
+
+	if (!d->boot || !*d->boot || !*now || !strcmp(d->boot, now))
+		return;
+	state->vmm = state->creator = (struct sm_proc_id){ 0, 0 };
+	state->cgroups.n = 0;
+}
+
+static void settle_start(const struct sm_store *s, struct sm_state *state)
+{
+	sm_auto_vmm struct sm_vmm vmm = SM_VMM_INIT;
+	bool started = false;
+
+	if (state->status != SM_STATUS_CREATED || !state->creator.pid ||
+	    sm_proc_alive(&state->creator) || !sm_proc_alive(&state->vmm))
+		return;
+	if (sm_vmm_connect(s->dirfd, ASK_MS, &vmm, NULL) == 0 &&
+	    sm_vmm_started(&vmm, &started, NULL) == 0 && started)
+		state->status = SM_STATUS_RUNNING;
+}
+
 int sm_store_load(const struct sm_store *s, struct sm_state **state, struct sm_err *err)
 {
 	sm_auto_buf struct sm_buf text = SM_BUF_INIT(STATE_MAX);
@@ -279,9 +324,13 @@ int sm_store_load(const struct sm_store *s, struct sm_state **state, struct sm_e
 		sm_err_wrap(err, "%s/%s", s->root, s->id);
 	else
 		r = state_from_doc(s, &d, *state, err);
-	if (r < 0)
+	if (r < 0) {
 		sm_state_free(state);
-	return r;
+		return r;
+	}
+	forget_other_boot(&d, *state);
+	settle_start(s, *state);
+	return 0;
 }
 
 void sm_state_free(struct sm_state **state)

@@ -46,7 +46,7 @@ struct sm_state {
 	const char *created;		/* RFC 3339, UTC, nanoseconds */
 	enum sm_status status;		/* as last written: see sm_state_status() */
 	struct sm_proc_id vmm;
-	struct sm_proc_id creator;	/* of a container that is being created */
+	struct sm_proc_id creator;	/* who is at creating or starting it; pid 0: nobody */
 	struct sm_pairs annotations;
 	struct sm_strs cgroups;		/* directories, absolute, that delete removes */
 	bool paused;			/* not in state.json: sm-vmm says that its guest stands still */
@@ -84,7 +84,8 @@ void sm_store_close(struct sm_store *s);
 
 int sm_store_save(const struct sm_store *s, const struct sm_state *state, struct sm_err *err);
 
-/* -ENOENT: there is no state.json (yet): `container does not exist`. -EINVAL: it is damaged. */
+/* -ENOENT: there is no state.json (yet): `container does not exist`. -EINVAL: it is damaged. Where a
+ * start was killed, this asks sm-vmm how far it came, for a second at most. */
 int sm_store_load(const struct sm_store *s, struct sm_state **state, struct sm_err *err);
 void sm_state_free(struct sm_state **state);
 

@@ -2,6 +2,7 @@
 #include "runtime/vmm.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clean.h"
+#include "base/io.h"
 #include "rpc/ttrpc.h"
 
 #define BACKLOG 128
@@ -80,13 +82,18 @@ int sm_vmm_processes(struct sm_vmm *vmm, const char *id,
 	return r;
 }
 
+static int ask(struct sm_vmm *vmm, const char *method, const ProtobufCMessage *req,
+	       const ProtobufCMessageDescriptor *out, ProtobufCMessage **rsp, struct sm_err *err)
+{
+	return sm_rpc_call(vmm->fd, &vmm->stream, SM_VMM_SERVICE, method, req, NULL, 0, out,
+			   vmm->timeout_ms, rsp, err);
+}
+
 static int call(struct sm_vmm *vmm, const char *method, const ProtobufCMessage *req,
 		struct sm_err *err)
 {
 	ProtobufCMessage *rsp = NULL;
-	int r = sm_rpc_call(vmm->fd, &vmm->stream, SM_VMM_SERVICE, method, req, NULL, 0,
-			    &supermachine__agent__v1__empty__descriptor, vmm->timeout_ms, &rsp,
-			    err);
+	int r = ask(vmm, method, req, &supermachine__agent__v1__empty__descriptor, &rsp, err);
 
 	if (r == 0)
 		protobuf_c_message_free_unpacked(rsp, NULL);
@@ -163,4 +170,35 @@ int sm_vmm_stats(struct sm_vmm *vmm, const char *id,
 			err);
 	*stats = (Supermachine__Agent__V1__StatsResponse *)rsp;
 	return r;
+}
+
+int sm_vmm_started(struct sm_vmm *vmm, bool *started, struct sm_err *err)
+{
+	Supermachine__Agent__V1__Empty req = SUPERMACHINE__AGENT__V1__EMPTY__INIT;
+	ProtobufCMessage *rsp = NULL;
+	int r = ask(vmm, "Info", &req.base,
+		    &supermachine__sandbox__v1__info_response__descriptor, &rsp, err);
+
+	if (r < 0)
+		return r;
+	*started = ((Supermachine__Sandbox__V1__InfoResponse *)rsp)->started_ns != 0;
+	protobuf_c_message_free_unpacked(rsp, NULL);
+	return 0;
+}
+
+int sm_vmm_wait_end(struct sm_vmm *vmm, int timeout_ms)
+{
+	uint64_t end = sm_now_ns() + (uint64_t)timeout_ms * 1000000;
+	char byte;
+
+	for (uint64_t now; (now = sm_now_ns()) < end;) {
+		struct pollfd p = { .fd = vmm->fd, .events = POLLIN };
+		int n = poll(&p, 1, (int)((end - now + 999999) / 1000000));
+
+		if (n > 0 && recv(vmm->fd, &byte, 1, 0) <= 0)
+			return 0;
+		if (n < 0 && errno != EINTR)
+			return -errno;
+	}
+	return -ETIMEDOUT;
 }

@@ -44,4 +44,10 @@ int sm_vmm_signal(struct sm_vmm *vmm, const char *id, int signo, bool all, struc
 int sm_vmm_processes(struct sm_vmm *vmm, const char *id,
 		     Supermachine__Agent__V1__ProcessesResponse **list, struct sm_err *err);
 
+/* Whether the first process of its first container runs, or did. */
+int sm_vmm_started(struct sm_vmm *vmm, bool *started, struct sm_err *err);
+
+/* Waits for sm-vmm to hang up, which it does when it ends. No request may be open. 0 or -ETIMEDOUT. */
+int sm_vmm_wait_end(struct sm_vmm *vmm, int timeout_ms);
+
 #endif

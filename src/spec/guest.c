@@ -509,6 +509,7 @@ static int put_process(struct build *b)
 	const struct sm_guest_process_inputs in = {
 		.process = b->config->process,
 		.seccomp = b->config->seccomp,
+		.filter = b->in->filter,
 		.new_session_keyring = b->in->new_session_keyring,
 	};
 

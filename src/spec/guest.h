@@ -9,6 +9,8 @@
 #include "proto/agent.pb-c.h"
 #include "spec/config.h"
 
+struct sm_seccomp_filter;
+
 /*
  * A config as the agent's messages, and the directories and files of the host that the VM must be
  * given for it: "rootfs", and "m0", "m1"… for the bind mounts (mounts of one source share one, if they
@@ -19,6 +21,7 @@ struct sm_guest_inputs {
 	const char *bundle;		/* absolute; relative sources start here */
 	const char *hook_state;		/* state JSON for startContainer hooks; may be NULL */
 	const char *hostname, *domainname; /* where the config has none; may be NULL */
+	const struct sm_seccomp_filter *filter;	/* of config->seccomp; NULL: compile it */
 	bool new_session_keyring;	/* not --no-new-keyring */
 	bool ids_mapped;		/* sm-vmm runs in the container's user namespace: ids on
 					 * the shares are the container's already */
@@ -57,6 +60,7 @@ void sm_guest_container_free(struct sm_guest_container *c);
 struct sm_guest_process_inputs {
 	const struct sm_process *process;
 	const struct sm_seccomp *seccomp;
+	const struct sm_seccomp_filter *filter;	/* of seccomp; NULL: compile it */
 	bool new_session_keyring;
 	bool exec;			/* process.execCPUAffinity counts */
 };

@@ -147,24 +147,32 @@ static int put_scheduler(struct sm_arena *arena, const struct sm_scheduler *s,
 	return 0;
 }
 
-static int put_seccomp(struct sm_arena *arena, const struct sm_seccomp *profile,
-		       Supermachine__Agent__V1__Process *msg, struct sm_err *err)
+static int put_filter(struct sm_arena *arena, const struct sm_seccomp_filter *filter,
+		      Supermachine__Agent__V1__Process *msg)
 {
-	struct sm_seccomp_filter filter;
-	int rc = sm_seccomp_compile(profile, &filter, err);
-
-	if (rc || !filter.bpf)
-		return rc;
+	if (!filter->bpf)
+		return 0;
 	msg->seccomp = sm_arena_alloc(arena, sizeof(*msg->seccomp));
 	if (msg->seccomp) {
 		supermachine__agent__v1__seccomp__init(msg->seccomp);
 		msg->seccomp->bpf.data =
-			(uint8_t *)sm_arena_strndup(arena, (char *)filter.bpf, filter.len);
-		msg->seccomp->bpf.len = filter.len;
-		msg->seccomp->flags = filter.flags;
+			(uint8_t *)sm_arena_strndup(arena, (char *)filter->bpf, filter->len);
+		msg->seccomp->bpf.len = filter->len;
+		msg->seccomp->flags = filter->flags;
 	}
-	free(filter.bpf);
 	return msg->seccomp && msg->seccomp->bpf.data ? 0 : -ENOMEM;
+}
+
+static int put_seccomp(struct sm_arena *arena, const struct sm_guest_process_inputs *in,
+		       Supermachine__Agent__V1__Process *msg, struct sm_err *err)
+{
+	struct sm_seccomp_filter made = { NULL };
+	int rc = in->filter ? 0 : sm_seccomp_compile(in->seccomp, &made, err);
+
+	if (!rc)
+		rc = put_filter(arena, in->filter ? in->filter : &made, msg);
+	free(made.bpf);
+	return rc;
 }
 
 static void add_cpu(uint32_t cpu, void *arg)
@@ -236,7 +244,7 @@ int sm_spec_process(const struct sm_guest_process_inputs *in, struct sm_arena *a
 	}
 	if (rc)
 		return sm_err_sys(err, rc, "process");
-	rc = put_seccomp(arena, in->seccomp, msg, err);
+	rc = put_seccomp(arena, in, msg, err);
 	if (rc)
 		return rc == -ENOMEM ? sm_err_sys(err, rc, "linux.seccomp") : rc;
 	*out = msg;

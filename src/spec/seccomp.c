@@ -288,6 +288,12 @@ static int build(scmp_filter_ctx ctx, const struct sm_seccomp *profile, uint32_t
 	return rc;
 }
 
+/* Without a word about flags, runc asks for SPEC_ALLOW; an empty list is a word. */
+uint32_t sm_seccomp_flags(const struct sm_seccomp *profile)
+{
+	return profile->flags.set ? (uint32_t)profile->flags.v : SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+}
+
 int sm_seccomp_compile(const struct sm_seccomp *profile, struct sm_seccomp_filter *filter,
 		       struct sm_err *err)
 {
@@ -309,9 +315,7 @@ int sm_seccomp_compile(const struct sm_seccomp *profile, struct sm_seccomp_filte
 			sm_err_sys(err, rc, "linux.seccomp: export");
 	}
 	seccomp_release(ctx);
-	/* Without a word about flags, runc asks for SPEC_ALLOW; an empty list is a word. */
-	filter->flags = profile->flags.set ? (uint32_t)profile->flags.v :
-					     SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+	filter->flags = sm_seccomp_flags(profile);
 	return rc;
 }
 

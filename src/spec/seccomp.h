@@ -21,6 +21,9 @@ struct sm_seccomp_filter {
 int sm_seccomp_compile(const struct sm_seccomp *profile, struct sm_seccomp_filter *filter,
 		       struct sm_err *err);
 
+/* filter->flags of a profile. */
+uint32_t sm_seccomp_flags(const struct sm_seccomp *profile);
+
 /* The words that profiles may use, for `features`. */
 extern const struct sm_word sm_seccomp_action_words[];
 extern const struct sm_word sm_seccomp_op_words[];

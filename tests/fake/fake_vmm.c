@@ -8,6 +8,7 @@
  *	*die-early*	exits with 7 instead of answering Create, after a line in its log
  *	*never*		never answers Create
  *	*deaf*		never answers Signal
+ *	*mute*		starts, but never answers Start
  *
  * What it says to --probe is in the environment variable FAKE_PROBE; without it, KVM works.
  */
@@ -47,7 +48,7 @@ struct fake {
 	struct sm_loop *loop;
 	const char *id, *state_dir, *unused;
 	int control_fd, listen_fd, number;
-	bool debug, version, probe, flag, created, paused;
+	bool debug, version, probe, flag, created, paused, started;
 	struct sm_rpc *control;
 	struct sm_rpc_server *server;
 	struct proc procs[PROCS];
@@ -196,13 +197,17 @@ static void on_create(void *arg, struct sm_rpc_call *call, const ProtobufCMessag
 
 static void on_start(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
 {
-	struct proc *p = find(arg, "");
+	struct fake *f = arg;
+	struct proc *p = find(f, "");
 
 	(void)msg;
 	if (!p)
 		sm_rpc_fail(call, SM_RPC_NOT_FOUND, "container does not exist");
-	else if (let_go(p, call))
-		reply_empty(call);
+	else if (let_go(p, call)) {
+		f->started = true;
+		if (!misbehaves(f, "mute"))
+			reply_empty(call);
+	}
 }
 
 static void on_exec(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *msg)
@@ -324,9 +329,11 @@ static void on_info(void *arg, struct sm_rpc_call *call, const ProtobufCMessage 
 	Supermachine__Sandbox__V1__InfoResponse rsp =
 		SUPERMACHINE__SANDBOX__V1__INFO_RESPONSE__INIT;
 
-	(void)arg;
+	const struct fake *f = arg;
+
 	(void)msg;
 	rsp.backend = (char *)"fake";
+	rsp.started_ns = f->started;
 	sm_rpc_reply(call, &rsp.base);
 }
 
