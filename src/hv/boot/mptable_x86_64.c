@@ -106,7 +106,7 @@ static void add_cpus(struct table *t, unsigned int n)
 	}
 }
 
-/* A kernel sets up each pin that is listed: what is not connected would cost it some 25 exits a pin. */
+/* A kernel sets up each pin that is listed, some eight exits each. */
 static void add_interrupts(struct table *t, uint8_t ioapic_id, uint32_t irqs)
 {
 	struct interrupt in = { .type = ENTRY_INTERRUPT, .bus = BUS_ISA, .apic = ioapic_id };
