@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 
-PARAMETERS = "console=hvc0 quiet noreplace-smp maxcpus=1 sm.debug tsc_early_khz=1000000"
+PARAMETERS = "console=hvc0 quiet noreplace-smp maxcpus=1 8250.nr_uarts=0 sm.debug tsc_early_khz=1000000"
 
 
 def receive(lines):

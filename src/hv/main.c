@@ -288,12 +288,14 @@ static int enter_jail(struct vmm *v, struct sm_err *err)
 
 	if (r < 0)
 		return r;
-	r = sm_fs_start_threads(v->fs);
-	if (r < 0)
-		return sm_err_sys(err, r, "fs device: threads");
 	r = v->ops->boot(v->hv, err);
 	if (r < 0)
 		return r;
+	sm_sandbox_reached(v->sb, SM_STEP_BOOT);
+	/* The guest has a long way to its first request. */
+	r = sm_fs_start_threads(v->fs);
+	if (r < 0)
+		return sm_err_sys(err, r, "fs device: threads");
 	r = sm_jail_thread(SM_JAIL_LOOP);
 	return r < 0 ? sm_err_sys(err, r, "jail: loop thread") : 0;
 }
@@ -310,7 +312,6 @@ static int run(struct vmm *v, struct sm_err *err)
 	sm_sandbox_reached(v->sb, SM_STEP_MACHINE);
 	if ((r = v->ops->load(v->hv, err)) < 0 || (r = enter_jail(v, err)) < 0)
 		return r;
-	sm_sandbox_reached(v->sb, SM_STEP_BOOT);
 	r = sm_loop_run(v->loop);
 	return r < 0 ? sm_err_sys(err, r, "event loop") : 0;
 }

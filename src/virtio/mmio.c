@@ -33,7 +33,8 @@
  * InterruptStatus that says so always reads 1 from DRIVER_OK to the reset. The interrupt is an edge
  * and the device's own: nothing keeps firing for a bit that stays, no other device is asked in
  * vain, and what the bit costs at a configuration change is a look at rings without news. The other
- * bit is real: on until acknowledged.
+ * bit is real: on until acknowledged. An acknowledgement may come late (KVM keeps it until the next
+ * exit to us), so it is good for the changes that InterruptStatus had told of, and for no later one.
  */
 #include "config.h"
 
@@ -85,7 +86,9 @@ struct sm_mmio {
 
 	_Atomic uint32_t status;	/* written with the lock held; DEVICE_NEEDS_RESET … */
 	atomic_bool needs_reset;	/* … is here */
-	atomic_bool config_pending;	/* a configuration change is not acknowledged */
+	/* Configuration changes, counted: the last one, the last that InterruptStatus told of, the last
+	 * that was acknowledged. */
+	_Atomic uint32_t changed, told, acked;
 	_Atomic uint32_t generation;
 	atomic_bool warned;
 };
@@ -94,7 +97,7 @@ struct sm_mmio {
 
 static void raise_config(struct sm_mmio *m)
 {
-	m->config_pending = true;
+	m->changed++;
 	eventfd_write(m->irq_fd, 1);
 }
 
@@ -222,7 +225,7 @@ static void reset(struct sm_mmio *m)
 	m->queue_sel = m->shm_sel = 0;
 	memset(m->queue, 0, sizeof(m->queue));
 	m->needs_reset = false;
-	m->config_pending = false;
+	m->acked = m->told = m->changed;
 	m->status = 0;
 }
 
@@ -467,14 +470,17 @@ static void write_queue_notify(struct sm_mmio *m, uint32_t off, uint32_t v)
 
 static uint32_t read_interrupt_status(struct sm_mmio *m, uint32_t off)
 {
+	uint32_t changed = m->changed;
+
+	m->told = changed;
 	return (has(m, VIRTIO_CONFIG_S_DRIVER_OK) ? VIRTIO_MMIO_INT_VRING : 0) |
-	       (m->config_pending ? VIRTIO_MMIO_INT_CONFIG : 0);
+	       (changed != m->acked ? VIRTIO_MMIO_INT_CONFIG : 0);
 }
 
 static void write_interrupt_ack(struct sm_mmio *m, uint32_t off, uint32_t v)
 {
 	if (v & VIRTIO_MMIO_INT_CONFIG)
-		m->config_pending = false;
+		m->acked = m->told;
 }
 
 static void write_shm_sel(struct sm_mmio *m, uint32_t off, uint32_t v)

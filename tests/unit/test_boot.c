@@ -382,20 +382,21 @@ static void the_mp_table_counts(void **state)
 {
 	struct fixture *f = *state;
 	const uint8_t *p = f->mem + SM_LAYOUT_MP_TABLE;
+	const uint8_t irqs[] = { 0, 5, 6 };
 
 	for (unsigned int n = 1; n <= 64; n += 21) {
 		const uint8_t *h = p + 16;
 		uint16_t len, entries;
 		unsigned int cpus = 0, boot = 0;
 
-		assert_int_equal(sm_boot_mp_table(&f->gm, n), 0);
+		assert_int_equal(sm_boot_mp_table(&f->gm, n, 0x61), 0);
 		assert_memory_equal(p, "_MP_", 4);
 		assert_int_equal(sum(p, 16), 0);
 		assert_memory_equal(h, "PCMP", 4);
 		memcpy(&len, h + 4, 2);
 		memcpy(&entries, h + 34, 2);
 		assert_int_equal(sum(h, len), 0);
-		assert_int_equal(entries, n + 1 + 1 + 24 + 2);
+		assert_int_equal(entries, n + 1 + 1 + 3 + 2);
 		assert_int_equal(len, 44 + n * 20 + (entries - n) * 8);
 		for (const uint8_t *e = h + 44; *e == 0; e += 20, cpus++) {
 			assert_int_equal(e[1], cpus);
@@ -403,9 +404,16 @@ static void the_mp_table_counts(void **state)
 		}
 		assert_int_equal(cpus, n);
 		assert_int_equal(boot, 1);
+		for (size_t i = 0; i < sizeof(irqs); i++) {
+			const uint8_t *e = h + 44 + n * 20 + 8 + 8 + i * 8;
+
+			assert_int_equal(e[0], 3);
+			assert_int_equal(e[5], irqs[i]);
+			assert_int_equal(e[7], irqs[i]);
+		}
 	}
-	assert_int_equal(sm_boot_mp_table(&f->gm, 0), -EINVAL);
-	assert_int_equal(sm_boot_mp_table(&f->gm, 65), -EINVAL);
+	assert_int_equal(sm_boot_mp_table(&f->gm, 0, 1), -EINVAL);
+	assert_int_equal(sm_boot_mp_table(&f->gm, 65, 1), -EINVAL);
 }
 
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)

@@ -415,6 +415,22 @@ static void test_config_change(void **state)
 	assert_int_equal(mg_read(d, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
 }
 
+/* KVM delivers an acknowledgement with the next exit only: a change in between is not acknowledged. */
+static void test_config_change_before_acknowledgement(void **state)
+{
+	struct bench *b = *state;
+	struct mg *d = &b->d;
+
+	assert_true(mg_boot(d, SIZE));
+	sm_vdev_config_changed(&b->e.vdev);
+	assert_true(mg_read(d, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_CONFIG);
+	sm_vdev_config_changed(&b->e.vdev);
+	mg_write(d, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_CONFIG);
+	assert_true(mg_read(d, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_CONFIG);
+	mg_write(d, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_CONFIG);
+	assert_false(mg_read(d, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_CONFIG);
+}
+
 static uint64_t shm(struct mg *d, uint32_t id, uint32_t off)
 {
 	mg_write(d, VIRTIO_MMIO_SHM_SEL, id);
@@ -465,6 +481,7 @@ int main(void)
 		TEST(test_notify_by_register_or_eventfd),
 		TEST(test_config_space),
 		TEST(test_config_change),
+		TEST(test_config_change_before_acknowledgement),
 		TEST(test_shared_memory),
 	};
 

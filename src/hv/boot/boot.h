@@ -27,6 +27,7 @@ struct sm_boot_config {
 	const char *initrd;	/* NULL: none */
 	const char *cmdline;
 	unsigned int vcpus;
+	uint32_t irqs;		/* those that something is connected to, a bit each */
 };
 
 struct sm_boot_start {
@@ -79,7 +80,7 @@ struct sm_boot_modules {
 int sm_boot_tables(const struct sm_gmem *gm, const struct sm_boot_kernel *k,
 		   const struct sm_boot_modules *m, struct sm_boot_start *start);
 
-/* MultiProcessor Specification 1.4: vcpus CPUs (1 to 64), one I/O APIC, ISA interrupts 0 to 23. */
-int sm_boot_mp_table(const struct sm_gmem *gm, unsigned int vcpus);
+/* MultiProcessor Specification 1.4: vcpus CPUs (1 to 64), one I/O APIC, the ISA interrupts of `irqs`. */
+int sm_boot_mp_table(const struct sm_gmem *gm, unsigned int vcpus, uint32_t irqs);
 
 #endif

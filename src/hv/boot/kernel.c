@@ -103,6 +103,6 @@ int sm_boot_load(const struct sm_gmem *gm, const struct sm_boot_config *c,
 		return r;
 	r = sm_boot_tables(gm, &k, &m, start);
 	if (r == 0)
-		r = sm_boot_mp_table(gm, c->vcpus);
+		r = sm_boot_mp_table(gm, c->vcpus, c->irqs);
 	return r < 0 ? sm_err_sys(err, r, "boot tables") : 0;
 }

@@ -4,7 +4,7 @@
  * The MP table (Intel MultiProcessor Specification 1.4, chapter 4), by which a kernel without ACPI
  * learns of its CPUs and of the I/O APIC.
  *
- *	floating pointer (16) │ header (44) │ CPU (20) × n │ bus │ I/O APIC │ interrupt (8) × 24 │ local × 2
+ *	floating pointer (16) │ header (44) │ CPU (20) × n │ bus │ I/O APIC │ interrupt (8) × n │ local × 2
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -106,11 +106,14 @@ static void add_cpus(struct table *t, unsigned int n)
 	}
 }
 
-static void add_interrupts(struct table *t, uint8_t ioapic_id)
+/* A kernel sets up each pin that is listed, some eight exits each. */
+static void add_interrupts(struct table *t, uint8_t ioapic_id, uint32_t irqs)
 {
 	struct interrupt in = { .type = ENTRY_INTERRUPT, .bus = BUS_ISA, .apic = ioapic_id };
 
 	for (uint8_t i = 0; i < SM_LAYOUT_IOAPIC_PINS; i++) {
+		if (!(irqs >> i & 1))
+			continue;
 		in.irq = in.pin = i;
 		add(t, &in, sizeof(in));
 	}
@@ -121,7 +124,7 @@ static void add_interrupts(struct table *t, uint8_t ioapic_id)
 	add(t, &in, sizeof(in));
 }
 
-int sm_boot_mp_table(const struct sm_gmem *gm, unsigned int vcpus)
+int sm_boot_mp_table(const struct sm_gmem *gm, unsigned int vcpus, uint32_t irqs)
 {
 	struct pointer p = { .signature = "_MP_", .length = 1, .spec = 4 };
 	struct header h = { .signature = "PCMP", .spec = 4, .oem = "SUPERMAC",
@@ -137,7 +140,7 @@ int sm_boot_mp_table(const struct sm_gmem *gm, unsigned int vcpus)
 	add_cpus(&t, vcpus);
 	add(&t, &bus, sizeof(bus));
 	add(&t, &io, sizeof(io));
-	add_interrupts(&t, io.id);
+	add_interrupts(&t, io.id, irqs);
 	h.length = (uint16_t)t.len;
 	h.entries = t.entries;
 	memcpy(t.data, &h, sizeof(h));

@@ -17,6 +17,8 @@
 
 #define PORT_SERIAL 0x3f8u
 #define PORT_I8042 0x64u
+#define IRQ_TIMER 0u
+#define IRQ_SERIAL 4u
 #define I8042_RESET 0xfeu
 
 /* Offsets in a window (virtio 1.2, 4.2.2). */
@@ -148,6 +150,15 @@ bool sm_kvm_bus_port(struct sm_hv *hv, uint16_t port, void *data, size_t len, bo
 	if (!write)
 		memset(data, port == PORT_I8042 ? 0 : 0xff, len);
 	return true;
+}
+
+/* The PIT's is among them for kernels that would take a table without it for a broken one. */
+uint32_t sm_kvm_bus_irqs(const struct sm_hv *hv)
+{
+	uint32_t devices = (1u << hv->nslots) - 1;
+
+	return 1u << IRQ_TIMER | (hv->serial ? 1u << IRQ_SERIAL : 0) |
+	       devices << SM_LAYOUT_IRQ_FIRST;
 }
 
 char *sm_kvm_bus_cmdline(const struct sm_hv *hv)

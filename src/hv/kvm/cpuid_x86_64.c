@@ -32,6 +32,7 @@
 #define F1_EDX_DS (1u << 21)
 #define F1_EDX_HTT (1u << 28)
 #define F1_EDX_THERMAL (1u << 22 | 1u << 29)
+#define F6_EAX_ARAT (1u << 2)
 #define F7_EBX_SGX (1u << 2)
 #define F7_EBX_RTM_HLE (1u << 4 | 1u << 11)
 #define F7_EBX_PT (1u << 25)
@@ -98,6 +99,15 @@ static void nothing(struct kvm_cpuid_entry2 *e, const struct cpu *c)
 	e->eax = e->ebx = e->ecx = e->edx = 0;
 }
 
+/* Power and thermal management, of which this is told here: the local APIC's timer runs whatever the
+ * CPU does. Without it a kernel wants the PIT besides. */
+static void power(struct kvm_cpuid_entry2 *e, const struct cpu *c)
+{
+	(void)c;
+	e->eax &= F6_EAX_ARAT;
+	e->ebx = e->ecx = e->edx = 0;
+}
+
 static void hypervisor(struct kvm_cpuid_entry2 *e, const struct cpu *c)
 {
 	(void)c;
@@ -132,7 +142,7 @@ static const struct {
 	{ 0x1, basic },
 	{ 0x4, caches },
 	{ 0x5, nothing },	/* MWAIT */
-	{ 0x6, nothing },	/* power and thermal management */
+	{ 0x6, power },
 	{ 0x7, features7 },
 	{ 0xa, nothing },	/* performance counters */
 	{ 0xb, topology },

@@ -27,6 +27,7 @@
 
 /* The last console= is /dev/console. */
 #define EARLY_CONSOLE "console=ttyS0 earlyprintk=ttyS0 "
+#define NO_SERIAL "8250.nr_uarts=0 "
 
 static void on_call(void *arg, uint32_t events)
 {
@@ -148,12 +149,13 @@ static int load_kernel(struct sm_hv *hv, struct sm_err *err)
 		.kernel = hv->config.kernel,
 		.initrd = hv->config.initrd,
 		.vcpus = hv->config.vcpus,
+		.irqs = sm_kvm_bus_irqs(hv),
 	};
 
 	/* The words are explained in guest/kernel/README.md. */
 	if (devices)
-		words = sm_strf("%sconsole=hvc0 quiet noreplace-smp maxcpus=1%s%s%s",
-				hv->serial ? EARLY_CONSOLE : "", devices,
+		words = sm_strf("%sconsole=hvc0 quiet noreplace-smp maxcpus=1 sm.no8259%s%s%s",
+				hv->serial ? EARLY_CONSOLE : NO_SERIAL, devices,
 				hv->config.cmdline && *hv->config.cmdline ? " " : "",
 				hv->config.cmdline ? hv->config.cmdline : "");
 	if (!words)

@@ -107,6 +107,7 @@ void sm_kvm_bus_drain(struct sm_hv *hv, struct kvm_coalesced_mmio_ring *ring); /
 bool sm_kvm_bus_port(struct sm_hv *hv, uint16_t port, void *data, size_t len, bool write);
 /* The words that tell a kernel of the windows; a fresh string, NULL: no memory. */
 char *sm_kvm_bus_cmdline(const struct sm_hv *hv);
+uint32_t sm_kvm_bus_irqs(const struct sm_hv *hv);
 
 /* calls.c: from vCPU threads to the loop's. Signature of sm_mmio_config.call; `hv` is a struct sm_hv. */
 void sm_kvm_call(void *hv, void (*fn)(void *arg), void *arg);

@@ -152,7 +152,7 @@ static void boot_args(struct args *a, const struct sm_hv_config *c, unsigned lon
 	arg(a, "-append");
 	if (tsc_khz)
 		snprintf(tsc, sizeof(tsc), " tsc_early_khz=%lu", tsc_khz);
-	arg(a, "console=hvc0 quiet noreplace-smp maxcpus=1%s%s%s", tsc,
+	arg(a, "console=hvc0 quiet noreplace-smp maxcpus=1 8250.nr_uarts=0%s%s%s", tsc,
 	    c->cmdline && *c->cmdline ? " " : "", c->cmdline ? c->cmdline : "");
 }
 
