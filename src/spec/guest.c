@@ -284,8 +284,8 @@ static char *pick(const char *first, const char *second, char *third)
 	return first ? (char *)first : second && *second ? (char *)second : third;
 }
 
-/* Without a uts namespace the container is to have the host's name: it gets one of its own that has
- * that name. A mount namespace it has in any case. */
+/* Without a name, or without a uts namespace, the container has the host's name: it gets a
+ * namespace of its own, as a mount namespace, in any case. */
 static int put_namespaces(struct build *b)
 {
 	const struct sm_config *config = b->config;
@@ -296,7 +296,7 @@ static int put_namespaces(struct build *b)
 	b->msg->namespaces &= ~(uint64_t)CLONE_NEWNET;
 	b->msg->domainname = pick(config->domainname, b->in->domainname, b->msg->domainname);
 	b->msg->hostname = pick(config->hostname, b->in->hostname, b->msg->hostname);
-	if (b->msg->namespaces & CLONE_NEWUTS)
+	if ((b->msg->namespaces & CLONE_NEWUTS) && *b->msg->hostname)
 		return 0;
 	b->msg->namespaces |= CLONE_NEWUTS;
 	b->msg->hostname = sm_arena_alloc(b->arena, 65);

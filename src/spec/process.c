@@ -3,6 +3,7 @@
 #include <linux/ioprio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "spec/guest.h"
 #include "spec/seccomp.h"
@@ -12,6 +13,7 @@
 
 #define DEFAULT_UMASK  0022
 #define GUEST_CPUS_MAX 1024
+#define GUEST_NR_OPEN  (1 << 20) /* the guest kernel's fs.nr_open */
 
 /* ---- environment: of equal names the last one counts ----------------------------------------- */
 
@@ -62,13 +64,34 @@ static int put_env(struct sm_arena *arena, const struct sm_strs *env,
 
 /* ---- the rest -------------------------------------------------------------------------------- */
 
-static void put_user(const struct sm_user *user, Supermachine__Agent__V1__Process *msg)
+static int by_value(const void *a, const void *b)
 {
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int put_user(struct sm_arena *arena, const struct sm_user *user,
+		    Supermachine__Agent__V1__Process *msg)
+{
+	const struct sm_u32s *gids = &user->additional_gids;
+	size_t n = 0;
+
 	msg->uid = (uint32_t)user->uid.v;
 	msg->gid = (uint32_t)user->gid.v;
 	msg->umask = user->umask.set ? (uint32_t)user->umask.v : DEFAULT_UMASK;
-	msg->additional_gids = (uint32_t *)user->additional_gids.v;
-	msg->n_additional_gids = user->additional_gids.n;
+	msg->additional_gids = sm_arena_array(arena, gids->n + 1, sizeof(*msg->additional_gids));
+	if (!msg->additional_gids)
+		return -ENOMEM;
+	if (gids->n) {
+		memcpy(msg->additional_gids, gids->v, gids->n * sizeof(*gids->v));
+		qsort(msg->additional_gids, gids->n, sizeof(*gids->v), by_value);
+	}
+	for (size_t i = 0; i < gids->n; i++) /* each once, as runc does */
+		if (i == 0 || msg->additional_gids[i] != msg->additional_gids[n - 1])
+			msg->additional_gids[n++] = msg->additional_gids[i];
+	msg->n_additional_gids = n;
+	return 0;
 }
 
 /* The kernel raises an ambient capability only if it is permitted and inheritable; runc drops the
@@ -93,12 +116,44 @@ static int put_caps(struct sm_arena *arena, const struct sm_caps *caps,
 	return 0;
 }
 
+static bool has_rlimit(const struct sm_process *p, unsigned int resource)
+{
+	for (size_t i = 0; i < p->rlimits.n; i++)
+		if (p->rlimits.v[i].type.v == resource)
+			return true;
+	return false;
+}
+
+/* Those that the process does not name are the caller's, as with runc, where they are inherited: of
+ * these the guest kernel takes no more open files than its fs.nr_open. */
+static void inherit_rlimits(const struct sm_process *p, Supermachine__Agent__V1__Rlimit *v,
+			    Supermachine__Agent__V1__Process *msg)
+{
+	for (unsigned int i = 0; i < RLIM_NLIMITS; i++) {
+		Supermachine__Agent__V1__Rlimit *l = &v[msg->n_rlimits];
+		struct rlimit lim;
+
+		if (has_rlimit(p, i) || getrlimit((enum __rlimit_resource)i, &lim) < 0)
+			continue;
+		supermachine__agent__v1__rlimit__init(l);
+		l->resource = i;
+		l->soft = lim.rlim_cur;
+		l->hard = lim.rlim_max;
+		if (i == RLIMIT_NOFILE && l->hard > GUEST_NR_OPEN)
+			l->hard = GUEST_NR_OPEN;
+		if (l->soft > l->hard)
+			l->soft = l->hard;
+		msg->rlimits[msg->n_rlimits++] = l;
+	}
+}
+
 static int put_rlimits(struct sm_arena *arena, const struct sm_process *p,
 		       Supermachine__Agent__V1__Process *msg)
 {
-	Supermachine__Agent__V1__Rlimit *v = sm_arena_array(arena, p->rlimits.n + 1, sizeof(*v));
+	size_t n = p->rlimits.n + RLIM_NLIMITS;
+	Supermachine__Agent__V1__Rlimit *v = sm_arena_array(arena, n, sizeof(*v));
 
-	msg->rlimits = sm_arena_array(arena, p->rlimits.n + 1, sizeof(*msg->rlimits));
+	msg->rlimits = sm_arena_array(arena, n, sizeof(*msg->rlimits));
 	if (!v || !msg->rlimits)
 		return -ENOMEM;
 	for (size_t i = 0; i < p->rlimits.n; i++) {
@@ -109,6 +164,7 @@ static int put_rlimits(struct sm_arena *arena, const struct sm_process *p,
 		msg->rlimits[i] = &v[i];
 	}
 	msg->n_rlimits = p->rlimits.n;
+	inherit_rlimits(p, v, msg);
 	return 0;
 }
 
@@ -217,8 +273,9 @@ static int put_process(const struct sm_guest_process_inputs *in, struct sm_arena
 	if (p->io_priority)
 		msg->io_priority = (uint32_t)IOPRIO_PRIO_VALUE(p->io_priority->class.v,
 							       p->io_priority->priority.v);
-	put_user(&p->user, msg);
-	rc = put_env(arena, &p->env, msg);
+	rc = put_user(arena, &p->user, msg);
+	if (!rc)
+		rc = put_env(arena, &p->env, msg);
 	if (!rc)
 		rc = put_caps(arena, p->capabilities, msg);
 	if (!rc)

@@ -378,7 +378,7 @@ static void test_process(void **state)
 	struct bundle *b = *state;
 	Supermachine__Agent__V1__Process *p = build(b,
 		",\"env\":[\"A=1\",\"B=2\",\"A=3\",\"AB=4\"],"
-		"\"user\":{\"uid\":1,\"gid\":2,\"umask\":63,\"additionalGids\":[3,4]},"
+		"\"user\":{\"uid\":1,\"gid\":2,\"umask\":63,\"additionalGids\":[4,3,4]},"
 		"\"noNewPrivileges\":true,\"oomScoreAdj\":-5,"
 		"\"rlimits\":[{\"type\":\"RLIMIT_NOFILE\",\"soft\":10,\"hard\":20}],"
 		"\"capabilities\":{\"bounding\":[\"CAP_KILL\"],\"permitted\":[\"CAP_KILL\",\"CAP_CHOWN\"],"
@@ -399,7 +399,7 @@ static void test_process(void **state)
 	assert_int_equal(p->additional_gids[1], 4);
 	assert_true(p->no_new_privileges);
 	assert_int_equal(p->oom_score_adj->value, -5);
-	assert_int_equal(p->n_rlimits, 1);
+	assert_int_equal(p->n_rlimits, RLIM_NLIMITS);
 	assert_int_equal(p->rlimits[0]->resource, RLIMIT_NOFILE);
 	assert_int_equal(p->rlimits[0]->hard, 20);
 	assert_true(p->capabilities->bounding == 1 << 5);
