@@ -83,7 +83,7 @@ static int make(struct walk *w, const char *name, bool file)
 	if (dir < 0)
 		return dir;
 	if (file)
-		r = mknodat(dir, name, S_IFREG | 0644, 0);
+		r = mknodat(dir, name, S_IFREG | 0755, 0);
 	else
 		r = mkdirat(dir, name, 0755);
 	return r < 0 && errno != EEXIST ? -errno : 0;

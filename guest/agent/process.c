@@ -260,7 +260,7 @@ int sm_process_become(const process *p, struct sm_err *err)
 	r = set_caps(c.effective, c.permitted | kept_for_seccomp(p), c.inheritable);
 	if (r == 0)
 		r = set_ambient(c.ambient);
-	return r < 0 ? sm_err_sys(err, r, "%s", "set capabilities") : 0;
+	return r < 0 ? sm_err_sys(err, r, "%s", "unable to apply caps") : 0;
 }
 
 static int install_filter(const Supermachine__Agent__V1__Seccomp *s)
@@ -294,5 +294,5 @@ int sm_process_seal(const process *p, struct sm_err *err)
 	if (r < 0)
 		return sm_err_sys(err, r, "%s", "install the seccomp filter");
 	r = kept ? set_caps(c.effective, c.permitted, c.inheritable) : 0;
-	return r < 0 ? sm_err_sys(err, r, "%s", "set capabilities") : 0;
+	return r < 0 ? sm_err_sys(err, r, "%s", "unable to apply caps") : 0;
 }

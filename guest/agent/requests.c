@@ -45,7 +45,7 @@ static bool valid_id(const char *id)
 {
 	size_t len = strlen(id);
 
-	return len && len <= NAME_LEN_MAX && id[0] != '.' &&
+	return len && len <= NAME_LEN_MAX && strcmp(id, ".") != 0 && strcmp(id, "..") != 0 &&
 	       strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-") ==
 		       len;
 }
