@@ -154,6 +154,23 @@ static int read_process(struct sm_exec_process *p, const struct sm_exec_options 
 	return r;
 }
 
+/* runc's texts */
+static int check_env(const struct sm_opt_list *env, struct sm_err *err)
+{
+	for (size_t i = 0; i < env->n; i++) {
+		const char *equals = strchr(env->v[i], '=');
+
+		if (!equals)
+			return sm_err_set(err, -EINVAL, "invalid environment variable: \"%s\"",
+					  env->v[i]);
+		if (equals == env->v[i])
+			return sm_err_set(err, -EINVAL,
+					  "environment variable name can't be empty: \"%s\"",
+					  env->v[i]);
+	}
+	return 0;
+}
+
 /* The container's own process with another command, and what the options change. */
 static int derive_process(struct sm_exec_process *p, const struct sm_exec_options *o, char **args,
 			  size_t nargs, struct sm_process *process, struct sm_err *err)
@@ -174,7 +191,8 @@ static int derive_process(struct sm_exec_process *p, const struct sm_exec_option
 		process->cwd = o->cwd;
 	if (o->no_new_privs)
 		process->no_new_privileges = true;
-	if (o->user && *o->user)
+	r = check_env(&o->env, err);
+	if (r == 0 && o->user && *o->user)
 		r = set_user(o->user, &process->user, err);
 	if (r == 0 && o->gids.n)
 		r = set_gids(arena, &o->gids, &process->user, err);

@@ -217,7 +217,7 @@ static int run(struct sm_runtime *rt, int argc, char **argv, int *log_fd, struct
 	else
 		r = sm_opt_parse(opts, argc, argv, 1, args.v, &args.n, err);
 	if (r < 0) {
-		printf("Incorrect Usage: %s\n\n", sm_err_text(err));
+		printf("Incorrect Usage. %s\n\n", sm_err_text(err));
 		print_help(opts, stdout);
 	}
 	if (r == 0 && rt->version) {

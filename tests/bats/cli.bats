@@ -75,7 +75,11 @@ background() { sm run -d -b "$BUNDLE" "$ID" < /dev/null; }
 		# shellcheck disable=SC2086
 		fails 1 'flag provided but not defined: -bogus' $where ||
 			grep -q 'flag provided but not defined: -bogus' "$BATS_TEST_TMPDIR/stderr"
-		[ "$(head -n 1 "$BATS_TEST_TMPDIR/stdout")" = 'Incorrect Usage: flag provided but not defined: -bogus' ]
+		case $where in
+		--*) usage='Incorrect Usage.' ;;
+		*) usage='Incorrect Usage:' ;;
+		esac
+		[ "$(head -n 1 "$BATS_TEST_TMPDIR/stdout")" = "$usage flag provided but not defined: -bogus" ]
 	done
 	fails 1 'invalid value "x" for flag -preserve-fds: parse error' create --preserve-fds x y
 	fails 1 'flag needs an argument: -bundle' create --bundle
