@@ -15,6 +15,7 @@
 #include "spec/guest.h"
 
 #define ARENA_MAX (16u << 20)
+#define START	  "unable to start container process: "
 
 static int refuse(const struct sm_exec_options *o, struct sm_err *err)
 {
@@ -161,11 +162,11 @@ static int check_env(const struct sm_opt_list *env, struct sm_err *err)
 		const char *equals = strchr(env->v[i], '=');
 
 		if (!equals)
-			return sm_err_set(err, -EINVAL, "invalid environment variable: \"%s\"",
+			return sm_err_set(err, -EINVAL, START "invalid environment variable: \"%s\"",
 					  env->v[i]);
 		if (equals == env->v[i])
 			return sm_err_set(err, -EINVAL,
-					  "environment variable name can't be empty: \"%s\"",
+					  START "environment variable name can't be empty: \"%s\"",
 					  env->v[i]);
 	}
 	return 0;

@@ -73,8 +73,12 @@ static int setup_log(struct sm_runtime *rt, int *log_fd, struct sm_err *err)
 
 	if (rt->log && *rt->log) {
 		*log_fd = open(rt->log, O_WRONLY | O_CREAT | O_APPEND | O_SYNC | O_CLOEXEC, 0644);
-		if (*log_fd < 0)
-			return sm_err_sys(err, errno, "open %s", rt->log);
+		if (*log_fd < 0) {
+			int r = sm_err_sys(err, errno, "open %s", rt->log);
+
+			rt->log = NULL;	/* there is none: the line goes to standard error */
+			return r;
+		}
 	} else {
 		rt->log = NULL;
 	}
