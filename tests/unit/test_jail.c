@@ -121,6 +121,16 @@ static long try_socket(const struct cell *c)
 	return syscall(SYS_socket, AF_INET, SOCK_STREAM, 0);
 }
 
+static long try_other_socket(const struct cell *c)
+{
+	return syscall(SYS_socket, AF_NETLINK, SOCK_RAW, 0);
+}
+
+static long try_unix_socket(const struct cell *c)
+{
+	return syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0);
+}
+
 static long try_ptrace(const struct cell *c)
 {
 	return syscall(SYS_ptrace, 16, 1, 0, 0);
@@ -217,7 +227,9 @@ static const struct attempt loop_tries[] = {
 	{ "openat", try_proc_root, ENOENT },
 	{ "openat", try_sysctl, ENOENT },
 	{ "openat", try_create, EROFS },
-	{ "socket", try_socket, KILLED },
+	{ "socket", try_socket, 0 }, /* the guest's */
+	{ "socket", try_other_socket, KILLED },
+	{ "socket", try_unix_socket, KILLED },
 	{ "ptrace", try_ptrace, KILLED },
 	{ "mmap", try_mmap_exec, KILLED },
 	{ "mmap", try_mmap, 0 },
