@@ -39,7 +39,7 @@ struct options {
 	const char *id, *state_dir, *hypervisor, *kernel, *initrd, *cmdline, *qemu;
 	const char *network, *network_policy, *ports;
 	int control_fd, listen_fd, memory_cgroup_fd, vcpus, memory;
-	bool hugepages, serial, core_dumps, print_seccomp, debug, probe, version, help;
+	bool binds_privileged, hugepages, serial, core_dumps, print_seccomp, debug, probe, version, help;
 };
 
 struct vmm {
@@ -82,6 +82,8 @@ static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 		  "whom the guest may talk to, such as \"deny 10.0.0.0/8, default allow\"" },
 		{ "ports", 0, SM_OPT_STRING, &o->ports, "LIST",
 		  "HOST:GUEST[/tcp|udp], ...: other ports than those that the guest binds" },
+		{ "bind-privileged", 0, SM_OPT_BOOL, &o->binds_privileged, NULL,
+		  "keep the capability to bind ports below 1024, for the guest" },
 		{ "vcpus", 0, SM_OPT_INT, &o->vcpus, "N", "virtual CPUs" },
 		{ "memory", 0, SM_OPT_INT, &o->memory, "MIB", "guest memory" },
 		{ "hugepages", 0, SM_OPT_BOOL, &o->hugepages, NULL,
@@ -183,12 +185,12 @@ static void on_machine_ended(void *arg, const char *why)
 
 static int on_fs_thread(void *arg)
 {
-	return sm_jail_thread(SM_JAIL_FS);
+	return sm_jail_thread(SM_JAIL_FS, false);
 }
 
 static int on_vcpu_thread(void *arg)
 {
-	return sm_jail_thread(SM_JAIL_VCPU);
+	return sm_jail_thread(SM_JAIL_VCPU, false);
 }
 
 /* The first child, while there is little memory to share with it. */
@@ -328,7 +330,9 @@ static int setup_sandbox(struct vmm *v, struct sm_err *err)
 /* From here on only what the jail leaves. */
 static int enter_jail(struct vmm *v, struct sm_err *err)
 {
-	const struct sm_jail_config c = { .id = v->o.id, .core_dumps = v->o.core_dumps };
+	const struct sm_jail_config c = { .id = v->o.id,
+					  .core_dumps = v->o.core_dumps,
+					  .binds_privileged = v->o.binds_privileged };
 	int r = sm_jail_enter(&c, err);
 
 	if (r < 0)
@@ -339,7 +343,7 @@ static int enter_jail(struct vmm *v, struct sm_err *err)
 	r = v->ops->boot(v->hv, err);
 	if (r < 0)
 		return r;
-	r = sm_jail_thread(SM_JAIL_LOOP);
+	r = sm_jail_thread(SM_JAIL_LOOP, v->o.binds_privileged);
 	return r < 0 ? sm_err_sys(err, r, "jail: loop thread") : 0;
 }
 

@@ -19,6 +19,9 @@ struct sm_launch_config {
 	struct sm_vm_size size;
 	enum sm_netns netns;
 	const char *netns_path;		/* of SM_NETNS_PATH */
+	const struct sm_pairs *sysctl;	/* of config.json */
+	bool tsi;			/* the guest has a network: that of the namespace */
+	const char *policy, *ports;	/* … whom it may talk to, at which ports; may be NULL */
 	struct sm_i64 oom_score_adj;
 	bool debug;
 };

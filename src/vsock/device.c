@@ -86,7 +86,7 @@ void sm_vsock_touch(struct sm_stream *s)
 {
 	struct sm_vsock *vs = s->vs;
 
-	vs->counters.tx_bytes += s->written;
+	*(s->tsi ? &vs->counters.tsi_tx_bytes : &vs->counters.tx_bytes) += s->written;
 	s->written = 0;
 	/* Once nothing more can be read before it. */
 	if (s->error && !(has_data(s) && sm_flow_credit(&s->flow)))
@@ -430,7 +430,7 @@ static void send_data(struct sm_stream *s, uint32_t n, uint32_t chains)
 	struct sm_vsock *vs = s->vs;
 	struct sm_vsock_hdr h;
 
-	vs->counters.rx_bytes += n;
+	*(s->tsi ? &vs->counters.tsi_rx_bytes : &vs->counters.rx_bytes) += n;
 	for (uint32_t i = 0; i < chains; i++) {
 		struct sm_chain *c = &vs->chains[i];
 		uint32_t part = c->in_len - SM_VSOCK_HDR_SIZE;

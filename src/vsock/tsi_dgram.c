@@ -111,7 +111,7 @@ static int transmit(struct sm_tsi_sock *s, const struct sm_tsi_req *q, struct ms
 	if (r < 0)
 		return -errno;
 	vs->counters.datagrams++;
-	vs->counters.tx_bytes += (uint32_t)r;
+	vs->counters.tsi_tx_bytes += (uint32_t)r;
 	return 0;
 }
 
@@ -367,7 +367,7 @@ static int receive_one(struct sm_tsi_sock *s)
 		return (int)r;
 	}
 	t->vs->counters.datagrams++;
-	t->vs->counters.rx_bytes += (uint32_t)r;
+	t->vs->counters.tsi_rx_bytes += (uint32_t)r;
 	deliver(s, &m, (uint32_t)r, chains);
 	return (int)r;
 }

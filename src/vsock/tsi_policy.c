@@ -17,6 +17,7 @@
 #include "base/clean.h"
 
 #define RULES_MAX 1024u
+#define LISTS_MAX 2
 #define WORD_MAX 80
 #define MAPPED_BITS 96u
 
@@ -34,11 +35,17 @@ struct port {
 	uint8_t protos;
 };
 
-struct sm_tsi_policy {
+struct list {
 	bool allow; /* what no rule speaks of */
+	size_t end; /* of its rules, which begin where those of the list before it end */
+};
+
+struct sm_tsi_policy {
+	struct list lists[LISTS_MAX];
 	struct rule *rules;
 	struct port *ports;
-	size_t nrules, nports;
+	size_t nlists, nrules, nports;
+	bool allows_all;
 };
 
 static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
@@ -151,6 +158,7 @@ static int bad(struct sm_err *err, const char *what, const char *text, const cha
 
 static int add_rule(struct sm_tsi_policy *p, const char *text, struct sm_err *err)
 {
+	struct list *l = &p->lists[p->nlists - 1];
 	char verb[WORD_MAX], target[WORD_MAX], proto[WORD_MAX] = "", more[2];
 	int n = sscanf(text, "%79s %79s %79s %1s", verb, target, proto, more);
 	struct rule r = { .protos = (1u << SM_TSI_PROTO_NUM) - 1, .allow = strcmp(verb, "allow") == 0 };
@@ -162,15 +170,19 @@ static int add_rule(struct sm_tsi_policy *p, const char *text, struct sm_err *er
 			   "must be \"allow|deny CIDR[:PORT[-PORT]] [tcp|udp|icmp]\" or "
 			   "\"default allow|deny\"");
 	if (is_default) {
-		p->allow = strcmp(target, "allow") == 0;
-		return p->allow || strcmp(target, "deny") == 0 ?
+		l->allow = strcmp(target, "allow") == 0;
+		p->allows_all &= l->allow;
+		return l->allow || strcmp(target, "deny") == 0 ?
 			       0 :
 			       bad(err, "rule", text, "the default must be allow or deny");
 	}
+	p->allows_all = false;
 	if (!get_target(target, &r))
 		return bad(err, "rule", text, "no address such as 10.0.0.0/8:80-90 or [fd00::]/8:80");
 	if (*proto && !get_proto(proto, &r.protos))
 		return bad(err, "rule", text, "the protocol must be tcp, udp or icmp");
+	if (p->nrules == RULES_MAX)
+		return sm_err_set(err, -E2BIG, "network policy: more than %u rules", RULES_MAX);
 	p->rules[p->nrules++] = r;
 	return 0;
 }
@@ -227,6 +239,28 @@ static int each(struct sm_tsi_policy *p, const char *list,
 	return 0;
 }
 
+/* Lists of rules, between semicolons. */
+static int add_lists(struct sm_tsi_policy *p, const char *lists, struct sm_err *err)
+{
+	sm_auto_free char *copy = strdup(lists ? lists : "");
+	char *list, *at = copy;
+
+	if (!copy)
+		return sm_err_sys(err, -ENOMEM, "network policy");
+	while ((list = strsep(&at, ";"))) {
+		int r;
+
+		if (p->nlists == LISTS_MAX)
+			return bad(err, "network policy", lists, "more than two lists");
+		p->lists[p->nlists++].allow = true;
+		r = each(p, list, add_rule, err);
+		if (r < 0)
+			return r;
+		p->lists[p->nlists - 1].end = p->nrules;
+	}
+	return 0;
+}
+
 int sm_tsi_policy_new(const char *rules, const char *ports, struct sm_tsi_policy **policy,
 		      struct sm_err *err)
 {
@@ -234,14 +268,14 @@ int sm_tsi_policy_new(const char *rules, const char *ports, struct sm_tsi_policy
 	int r = -ENOMEM;
 
 	if (p) {
-		p->allow = true;
+		p->allows_all = true;
 		p->rules = calloc(RULES_MAX, sizeof(*p->rules));
 		p->ports = calloc(RULES_MAX, sizeof(*p->ports));
 	}
 	if (!p || !p->rules || !p->ports)
 		sm_err_sys(err, -ENOMEM, "network policy");
 	else
-		r = each(p, rules, add_rule, err);
+		r = add_lists(p, rules, err);
 	if (r == 0)
 		r = each(p, ports, add_port, err);
 	if (r < 0)
@@ -292,7 +326,7 @@ void sm_tsi_policy_settle(const struct sm_tsi_policy *p, struct sockaddr *addr)
 	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)addr;
 	static const uint8_t mapped_any[16] = { [10] = 0xff, [11] = 0xff };
 
-	if (!p->nrules && p->allow)
+	if (p->allows_all)
 		return;
 	if (addr->sa_family == AF_INET && in->sin_addr.s_addr == htonl(INADDR_ANY))
 		in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -302,6 +336,15 @@ void sm_tsi_policy_settle(const struct sm_tsi_policy *p, struct sockaddr *addr)
 		inet_pton(AF_INET6, "::ffff:127.0.0.1", &in6->sin6_addr);
 	else if (IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr))
 		in6->sin6_addr = in6addr_loopback;
+}
+
+static bool list_allows(const struct sm_tsi_policy *p, size_t list, size_t begin,
+			enum sm_tsi_proto proto, const uint8_t addr[16], uint16_t port)
+{
+	for (size_t i = begin; i < p->lists[list].end; i++)
+		if (matches(&p->rules[i], proto, addr, port))
+			return p->rules[i].allow;
+	return p->lists[list].allow;
 }
 
 bool sm_tsi_policy_allows(const struct sm_tsi_policy *p, enum sm_tsi_proto proto,
@@ -317,10 +360,10 @@ bool sm_tsi_policy_allows(const struct sm_tsi_policy *p, enum sm_tsi_proto proto
 		memcpy(bytes, mapped, sizeof(mapped));
 		memcpy(bytes + sizeof(mapped), &in->sin_addr, 4);
 	}
-	for (size_t i = 0; i < p->nrules; i++)
-		if (matches(&p->rules[i], proto, bytes, ntohs(in->sin_port)))
-			return p->rules[i].allow;
-	return p->allow;
+	for (size_t i = 0, begin = 0; i < p->nlists; begin = p->lists[i++].end)
+		if (!list_allows(p, i, begin, proto, bytes, ntohs(in->sin_port)))
+			return false;
+	return true;
 }
 
 uint16_t sm_tsi_policy_outer(const struct sm_tsi_policy *p, enum sm_tsi_proto proto, uint16_t port)

@@ -15,6 +15,9 @@
  *	allow|deny CIDR[:PORT[-PORT]] [tcp|udp|icmp]	"deny [fd00::]/8:1-1023 udp", "deny any:25 tcp"
  *	default allow|deny				allow, if not given
  *
+ * There can be a second list behind a semicolon (that of a container, after the host's): both must
+ * allow.
+ *
  * Addresses that mean the same are the same to the rules: IPv4-mapped ones are IPv4. The address of
  * a bind or listen is judged as it is written: that of 0.0.0.0 is 0.0.0.0.
  */

@@ -40,6 +40,7 @@ struct sm_vsock_counters {
 	uint64_t tx_bytes;	/* from the guest, written to sinks */
 	uint64_t drops;		/* packets that made no sense and those refused */
 	uint64_t credit_stalls;	/* times a stream used up the guest's credit */
+	uint64_t tsi_rx_bytes, tsi_tx_bytes;	/* the same of TSI, which are not in those */
 	uint64_t listeners;	/* of TSI, that there are now */
 	uint64_t datagrams;	/* of TSI, both ways */
 	uint64_t denials;	/* of TSI's policy */

@@ -73,6 +73,12 @@ static void test_decisions(void **state)
 		{ "deny [fd00::1]:53", "fd00::2", 53, SM_TSI_TCP, true },
 		{ "deny any icmp", "1.1.1.1", 0, SM_TSI_ICMP, false },
 		{ "deny any icmp", "1.1.1.1", 80, SM_TSI_TCP, true },
+		/* two lists */
+		{ "deny 10.0.0.0/8; allow 10.0.0.0/8, default deny", "10.1.1.1", 1, SM_TSI_TCP, false },
+		{ "deny 10.0.0.0/8; allow 11.0.0.0/8, default deny", "11.1.1.1", 1, SM_TSI_TCP, true },
+		{ "deny 10.0.0.0/8; allow 11.0.0.0/8, default deny", "12.1.1.1", 1, SM_TSI_TCP, false },
+		{ "default deny; default allow", "12.1.1.1", 1, SM_TSI_TCP, false },
+		{ ";deny any", "12.1.1.1", 1, SM_TSI_TCP, false },
 		/* other spellings of an address */
 		{ metadata, "169.254.169.254", 80, SM_TSI_TCP, false },
 		{ metadata, "::ffff:169.254.169.254", 80, SM_TSI_TCP, false },
@@ -111,6 +117,7 @@ static void test_bad(void **state)
 		{ "deny 10.0.0.0/8 tcp udp", NULL, NULL },
 		{ "default maybe", NULL, "rule \"default maybe\": the default must be allow or deny" },
 		{ "default deny tcp", NULL, NULL },
+		{ "deny any; deny any; deny any", NULL, NULL },
 		{ "deny 10.0.0.0/33", NULL,
 		  "rule \"deny 10.0.0.0/33\": no address such as 10.0.0.0/8:80-90 or "
 		  "[fd00::]/8:80" },
