@@ -640,7 +640,9 @@ static void test_ping(void **state)
 	struct prefix p;
 
 	if (fd < 0) {
-		assert_int_equal(tg_create(v, KEY, AF_INET, 2, IPPROTO_ICMP), -errno);
+		int e = errno;
+
+		assert_int_equal(tg_create(v, KEY, AF_INET, 2, IPPROTO_ICMP), -e);
 		return;
 	}
 	close(fd);
