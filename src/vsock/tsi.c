@@ -2,8 +2,8 @@
 /*
  * Control packets of TSI: a row for each opcode of a dialect, its body copied before it is looked
  * at. No packet has more than one answer, and none is taken while the ring of answers is full, so
- * that an answer neither gets lost nor makes memory grow. What is not the answer to a packet at once
- * (a connect that ended, a connection, a datagram) is state of its socket until there is an rx
+ * that an answer neither gets lost nor makes memory grow. What is not the answer to a packet at
+ * once (a connect that ended, a connection, a datagram) is state of its socket until there is an rx
  * buffer for it.
  */
 #include "config.h"
@@ -160,8 +160,7 @@ void sm_tsi_put_named(const struct sm_tsi *t, const struct sm_tsi_sock *s, int r
 	if (result < 0)
 		return;
 	/* The port is at the same place in both, and in network order. */
-	a.in.sin_port = htobe16(
-		sm_tsi_policy_inner(t->policy, s->proto, be16toh(a.in.sin_port)));
+	a.in.sin_port = htobe16(sm_tsi_policy_inner(t->policy, s->proto, be16toh(a.in.sin_port)));
 	sm_tsi_put32(body + 4, len);
 	memcpy(body + 8, &a, len);
 }
@@ -317,7 +316,8 @@ static void end_streams(struct sm_tsi *t)
 {
 	struct sm_stream *s;
 
-	LIST_FOREACH(s, &t->vs->all, all) {
+	LIST_FOREACH(s, &t->vs->all, all)
+	{
 		if (!s->tsi)
 			continue;
 		s->error = 0;
@@ -363,9 +363,8 @@ int sm_vsock_enable_tsi(struct sm_vsock *vs, const struct sm_vsock_tsi *config, 
 	t->vs = vs;
 	t->loop = vs->loop;
 	t->trace = trace && strcmp(trace, "1") == 0;
-	t->flows_max = config->flows_max && config->flows_max < SM_TSI_FLOWS_MAX ?
-			       config->flows_max :
-			       SM_TSI_FLOWS_MAX;
+	t->flows_max = config->flows_max && config->flows_max < SM_TSI_FLOWS_MAX ? config->flows_max
+										 : SM_TSI_FLOWS_MAX;
 	TAILQ_INIT(&t->ready);
 	vs->tsi = t;
 	vs->vdev.ops = &sm_vsock_tsi_ops;

@@ -16,8 +16,8 @@
 #include "vsock/tsi.h"
 
 #define GUEST_O_NONBLOCK 0x800u
-#define ACCEPTS_MAX 1024u
-#define AT_ONCE 16
+#define ACCEPTS_MAX      1024u
+#define AT_ONCE          16
 
 void sm_tsi_base_create(struct sm_tsi *t, const struct sm_tsi_req *q)
 {
@@ -63,8 +63,8 @@ void sm_tsi_base_getname(struct sm_tsi *t, const struct sm_tsi_req *q)
 
 	if (!host_port)
 		host_port = SM_TSI_PORT;
-	r = sm_tsi_get32(q->body + 8) == 1 ? peer_name(t, q->key, host_port, &a) :
-					     local_name(t, q->key, host_port, &a);
+	r = sm_tsi_get32(q->body + 8) == 1 ? peer_name(t, q->key, host_port, &a)
+					   : local_name(t, q->key, host_port, &a);
 	sm_tsi_put32(body, (uint32_t)r);
 	if (r == 0) {
 		sm_tsi_put32(body + 4, sm_tsi_addr_len(&a));
@@ -126,7 +126,8 @@ void sm_tsi_base_opened(struct sm_tsi *t, const struct sm_stream *st)
 	sm_tsi_ready(s);
 }
 
-/* A REQUEST for a connection, which is the stream's from now on; -errno, and it stays the caller's. */
+/* A REQUEST for a connection, which is the stream's from now on; -errno, and it stays the caller's.
+ */
 static int request(struct sm_tsi_sock *s, int fd, const union sm_tsi_addr *peer)
 {
 	struct sm_vsock *vs = s->tsi->vs;

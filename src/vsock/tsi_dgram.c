@@ -17,16 +17,16 @@
 #include "vsock/device.h"
 #include "vsock/tsi.h"
 
-#define PREFIX 64u
-#define AT_ONCE 32
+#define PREFIX        64u
+#define AT_ONCE       32
 #define BYTES_AT_ONCE (64u << 10)
-#define CONTROL_MAX 256
+#define CONTROL_MAX   256
 
 /* Flags of the prefix. */
 #define WANTS_ANSWER 1u
-#define HAS_LOCAL 2u
-#define HAS_TTL 4u
-#define HAS_TOS 8u
+#define HAS_LOCAL    2u
+#define HAS_TTL      4u
+#define HAS_TOS      8u
 
 /* Of header.flags: the last piece. */
 #define LAST 1u
@@ -348,8 +348,11 @@ static int receive_one(struct sm_tsi_sock *s)
 	uint32_t chains = s->hint && s->hint < SM_VSOCK_CHAINS_MAX ? s->hint : 1;
 	union sm_tsi_addr a = { .in6 = { 0 } };
 	union control control;
-	struct msghdr m = { .msg_name = &a, .msg_namelen = sizeof(a), .msg_iov = t->vs->io,
-			    .msg_control = &control, .msg_controllen = sizeof(control) };
+	struct msghdr m = { .msg_name = &a,
+			    .msg_namelen = sizeof(a),
+			    .msg_iov = t->vs->io,
+			    .msg_control = &control,
+			    .msg_controllen = sizeof(control) };
 	int n = sm_vsock_gather(t->vs, UINT32_MAX, t->extended ? PREFIX : 0, &chains);
 	ssize_t r;
 

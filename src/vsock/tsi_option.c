@@ -17,14 +17,14 @@
 #include "vsock/tsi.h"
 
 #define VALUE_MAX 256u
-#define INT 4
+#define INT       4
 
 /* In the C library's headers these are hidden behind other features, or too new. */
 #ifndef IP_BIND_ADDRESS_NO_PORT
 #define IP_BIND_ADDRESS_NO_PORT 24
 #endif
 #ifndef MCAST_JOIN_GROUP
-#define MCAST_JOIN_GROUP 42
+#define MCAST_JOIN_GROUP  42
 #define MCAST_LEAVE_GROUP 45
 #endif
 #ifndef IPV6_MULTICAST_ALL
@@ -129,7 +129,8 @@ static int find(struct sm_tsi *t, const struct sm_tsi_req *q, struct where *w)
 	return -ENOPROTOOPT;
 }
 
-/* close(2) must not wait, whatever the guest's does: see sm_stream_close() and sm_tsi_sock_free(). */
+/* close(2) must not wait, whatever the guest's does: see sm_stream_close() and sm_tsi_sock_free().
+ */
 static void note_linger(struct sm_tsi *t, const struct sm_tsi_req *q, const struct where *w)
 {
 	bool own = w->host_port == 0 || w->host_port == SM_TSI_PORT;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Addresses are compared in IPv6's 16 bytes, an IPv4 one as its mapped form: so a rule for 10.0.0.0/8
- * is one for ::ffff:10.0.0.0/104, and there is no second spelling of an address to get around it.
+ * Addresses are compared in IPv6's 16 bytes, an IPv4 one as its mapped form: so a rule
+ * for 10.0.0.0/8 is one for ::ffff:10.0.0.0/104, and there is no second spelling of an address to
+ * get around it.
  */
 #include "config.h"
 
@@ -16,14 +17,14 @@
 
 #include "base/clean.h"
 
-#define RULES_MAX 1024u
-#define LISTS_MAX 2
-#define WORD_MAX 80
+#define RULES_MAX   1024u
+#define LISTS_MAX   2
+#define WORD_MAX    80
 #define MAPPED_BITS 96u
 
 struct rule {
 	bool allow;
-	bool any; /* address */
+	bool any;       /* address */
 	uint8_t protos; /* bits */
 	uint8_t addr[16];
 	unsigned int bits; /* of addr that count */
@@ -124,7 +125,8 @@ static bool get_ports(const char *text, struct rule *r)
 	return !*text && first <= last;
 }
 
-/* Where the ports begin: behind the one colon of an IPv4 address, behind the brackets of another. */
+/* Where the ports begin: behind the one colon of an IPv4 address, behind the brackets of another.
+ */
 static bool get_target(char *text, struct rule *r)
 {
 	char *ports = NULL, *end;
@@ -161,7 +163,8 @@ static int add_rule(struct sm_tsi_policy *p, const char *text, struct sm_err *er
 	struct list *l = &p->lists[p->nlists - 1];
 	char verb[WORD_MAX], target[WORD_MAX], proto[WORD_MAX] = "", more[2];
 	int n = sscanf(text, "%79s %79s %79s %1s", verb, target, proto, more);
-	struct rule r = { .protos = (1u << SM_TSI_PROTO_NUM) - 1, .allow = strcmp(verb, "allow") == 0 };
+	struct rule r = { .protos = (1u << SM_TSI_PROTO_NUM) - 1,
+			  .allow = strcmp(verb, "allow") == 0 };
 	bool is_default = n >= 1 && strcmp(verb, "default") == 0;
 
 	if (n < 2 || n > 3 || (!is_default && !r.allow && strcmp(verb, "deny") != 0) ||
@@ -172,13 +175,14 @@ static int add_rule(struct sm_tsi_policy *p, const char *text, struct sm_err *er
 	if (is_default) {
 		l->allow = strcmp(target, "allow") == 0;
 		p->allows_all &= l->allow;
-		return l->allow || strcmp(target, "deny") == 0 ?
-			       0 :
-			       bad(err, "rule", text, "the default must be allow or deny");
+		return l->allow || strcmp(target, "deny") == 0
+			       ? 0
+			       : bad(err, "rule", text, "the default must be allow or deny");
 	}
 	p->allows_all = false;
 	if (!get_target(target, &r))
-		return bad(err, "rule", text, "no address such as 10.0.0.0/8:80-90 or [fd00::]/8:80");
+		return bad(err, "rule", text,
+			   "no address such as 10.0.0.0/8:80-90 or [fd00::]/8:80");
 	if (*proto && !get_proto(proto, &r.protos))
 		return bad(err, "rule", text, "the protocol must be tcp, udp or icmp");
 	if (p->nrules == RULES_MAX)
@@ -225,7 +229,8 @@ static int each(struct sm_tsi_policy *p, const char *list,
 		int r;
 
 		item += strspn(item, " \t");
-		for (char *end = item + strlen(item); end > item && isspace((unsigned char)end[-1]);)
+		for (char *end = item + strlen(item);
+		     end > item && isspace((unsigned char)end[-1]);)
 			*--end = '\0';
 		if (!*item)
 			continue;

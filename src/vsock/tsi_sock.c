@@ -2,9 +2,8 @@
 /*
  * The sockets of TSI until they are streams.
  *
- *	CREATE ─► FRESH ──CONNECT──► CONNECTING ──epoll──► CONNECTED ──answer sent──► struct sm_stream
- *	            │ ▲                                        └──── it failed ──► FRESH
- *	            │ └ BIND
+ *	CREATE ─► FRESH ──CONNECT──► CONNECTING ──epoll──► CONNECTED ──answer sent──► struct
+ *sm_stream │ ▲                                        └──── it failed ──► FRESH │ └ BIND
  *	            └──LISTEN──► LISTENING ──accept4, announced──► struct sm_stream, as often as the
  *	                                                           guest has room
  *
@@ -27,16 +26,16 @@
 #include "vsock/device.h"
 #include "vsock/tsi.h"
 
-#define STREAM_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP)
+#define STREAM_EVENTS   (EPOLLIN | EPOLLOUT | EPOLLRDHUP)
 #define ACCEPTS_AT_ONCE 16
-#define ACCEPTED_COST 512
-#define LINE_NS 1000000000ull
-#define TRIES 64
-#define BACKLOG_MAX 4096u
+#define ACCEPTED_COST   512
+#define LINE_NS         1000000000ull
+#define TRIES           64
+#define BACKLOG_MAX     4096u
 /* The longest rings of bytes that a host socket does not take: as many streams as a guest normally
  * has get the whole, what a hostile one can make us hold stays below 1 GiB. */
 #define ROOMY_STREAMS 1024u
-#define NARROW_BUF (32u << 10)
+#define NARROW_BUF    (32u << 10)
 
 static const uint8_t protocols[] = {
 	[SM_TSI_TCP] = IPPROTO_TCP,
@@ -56,7 +55,8 @@ struct sm_tsi_sock *sm_tsi_find(struct sm_tsi *t, uint32_t key)
 {
 	struct sm_tsi_sock *s;
 
-	LIST_FOREACH(s, &t->by_key[bucket(key)], by_key) {
+	LIST_FOREACH(s, &t->by_key[bucket(key)], by_key)
+	{
 		if (s->key == key)
 			return s;
 	}
@@ -109,7 +109,8 @@ void sm_tsi_freed(struct sm_tsi *t)
 	if (!t || !t->starved)
 		return;
 	t->starved = false;
-	LIST_FOREACH(s, &t->all, all) {
+	LIST_FOREACH(s, &t->all, all)
+	{
 		if (s->state != SM_TSI_LISTENING)
 			continue;
 		s->readable = true;
@@ -275,8 +276,8 @@ static int proto_of(int family, uint32_t type, uint32_t protocol)
 static int open_socket(int family, int proto)
 {
 	int type = proto == SM_TSI_TCP ? SOCK_STREAM : SOCK_DGRAM;
-	int protocol = proto == SM_TSI_ICMP && family == AF_INET6 ? IPPROTO_ICMPV6 :
-								    protocols[proto];
+	int protocol =
+		proto == SM_TSI_ICMP && family == AF_INET6 ? IPPROTO_ICMPV6 : protocols[proto];
 	int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 
 	return fd < 0 ? -errno : fd;
@@ -300,7 +301,10 @@ int sm_tsi_make(struct sm_tsi *t, const struct sm_tsi_req *q, int protocol)
 		free(s);
 		return fd;
 	}
-	*s = (struct sm_tsi_sock){ .tsi = t, .key = q->key, .family = family, .fd = fd,
+	*s = (struct sm_tsi_sock){ .tsi = t,
+				   .key = q->key,
+				   .family = family,
+				   .fd = fd,
 				   .proto = (enum sm_tsi_proto)proto,
 				   .state = proto == SM_TSI_TCP ? SM_TSI_FRESH : SM_TSI_DATAGRAM };
 	LIST_INSERT_HEAD(&t->by_key[bucket(s->key)], s, by_key);
@@ -459,8 +463,8 @@ void sm_tsi_connect(struct sm_tsi *t, const struct sm_tsi_req *q)
 /* #syscalls:loop listen */
 int sm_tsi_sock_listen(struct sm_tsi_sock *s, int32_t backlog)
 {
-	uint32_t n = backlog < 0 || (uint32_t)backlog > BACKLOG_MAX ? BACKLOG_MAX :
-								      (uint32_t)backlog;
+	uint32_t n =
+		backlog < 0 || (uint32_t)backlog > BACKLOG_MAX ? BACKLOG_MAX : (uint32_t)backlog;
 	union sm_tsi_addr a = { .in6 = { 0 } };
 	socklen_t len = sizeof(a);
 	bool first = s->state == SM_TSI_FRESH;
@@ -472,8 +476,7 @@ int sm_tsi_sock_listen(struct sm_tsi_sock *s, int32_t backlog)
 		return -ENOBUFS;
 	if (getsockname(s->fd, &a.sa, &len) < 0)
 		return -errno;
-	a.in.sin_port =
-		htons(sm_tsi_policy_inner(s->tsi->policy, s->proto, ntohs(a.in.sin_port)));
+	a.in.sin_port = htons(sm_tsi_policy_inner(s->tsi->policy, s->proto, ntohs(a.in.sin_port)));
 	if (!sm_tsi_may(s, SM_TSI_AT, &a))
 		return -EACCES;
 	r = listen(s->fd, (int)n) < 0 ? -errno : sm_tsi_watch(s, EPOLLIN);
@@ -491,9 +494,9 @@ int sm_tsi_sock_listen(struct sm_tsi_sock *s, int32_t backlog)
 void sm_tsi_listen(struct sm_tsi *t, const struct sm_tsi_req *q)
 {
 	struct sm_tsi_sock *s = sm_tsi_find(t, q->key);
-	int r = s ? sm_tsi_sock_listen(s, (int32_t)sm_tsi_get32(q->body + 4)) :
-		sm_tsi_find_fd(t, q->key, 0) < 0 ? -EBADF :
-						   -EINVAL;
+	int r = s ? sm_tsi_sock_listen(s, (int32_t)sm_tsi_get32(q->body + 4))
+		: sm_tsi_find_fd(t, q->key, 0) < 0 ? -EBADF
+						   : -EINVAL;
 
 	answer_named(t, q, s, r);
 }

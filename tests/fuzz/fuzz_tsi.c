@@ -17,11 +17,11 @@
 #include "base/log.h"
 #include "unit/vsock_guest.h"
 
-#define KEYS 4u
+#define KEYS      4u
 #define FIRST_KEY 0x40000000u
-#define OUT 620u
+#define OUT       620u
 #define STEPS_MAX 200
-#define PEERS 64
+#define PEERS     64
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -29,8 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct {
 	int peers[PEERS];
 	uint32_t npeers;
-	uint8_t mood;	/* which calls fail, and how */
-	int connections;	/* that listeners have */
+	uint8_t mood;    /* which calls fail, and how */
+	int connections; /* that listeners have */
 } net;
 
 static void check(bool ok)
@@ -51,7 +51,8 @@ static int pair(int type)
 {
 	int sv[2];
 
-	if (net.npeers == PEERS || socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv)) {
+	if (net.npeers == PEERS ||
+	    socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv)) {
 		errno = EMFILE;
 		return -1;
 	}
@@ -76,8 +77,8 @@ int __wrap_socket(int family, int type, int protocol)
 
 int __wrap_connect(int fd, const struct sockaddr *a, socklen_t len)
 {
-	check(len == (a->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
-						 sizeof(struct sockaddr_in)));
+	check(len == (a->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+					       : sizeof(struct sockaddr_in)));
 	return fails(2, EINPROGRESS) ? -1 : fails(4, ECONNREFUSED);
 }
 
@@ -129,8 +130,8 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags)
 
 struct guest {
 	struct vg v;
-	uint32_t rx_out;	/* buffers that it has given */
-	uint32_t host_port;	/* of the last connection */
+	uint32_t rx_out;    /* buffers that it has given */
+	uint32_t host_port; /* of the last connection */
 };
 
 static void let_work(struct guest *g)
@@ -175,7 +176,10 @@ static void control(struct guest *g, const uint8_t *p)
 	uint32_t at;
 
 	memcpy(body, &key, 4);
-	memcpy(body + 4, p[2] & 1 ? &(uint32_t){ 16 } : p[2] & 2 ? &g->host_port : &(uint32_t){ OUT },
+	memcpy(body + 4,
+	       p[2] & 1   ? &(uint32_t){ 16 }
+	       : p[2] & 2 ? &g->host_port
+			  : &(uint32_t){ OUT },
 	       4);
 	body[8] = p[2] & 4 ? 10 : 2;
 	if (h.dst_port == 1024) {
@@ -202,8 +206,8 @@ static void control(struct guest *g, const uint8_t *p)
 static void stream(struct guest *g, const uint8_t *p)
 {
 	static uint8_t bytes[65536];
-	struct sm_vsock_hdr h = vg_hdr(&g->v, p[0] & 7, FIRST_KEY + (p[1] & 3),
-				       p[1] & 4 ? g->host_port : OUT);
+	struct sm_vsock_hdr h =
+		vg_hdr(&g->v, p[0] & 7, FIRST_KEY + (p[1] & 3), p[1] & 4 ? g->host_port : OUT);
 
 	h.flags = p[2];
 	h.fwd_cnt = (uint32_t)p[3] << (p[2] & 15);
@@ -219,8 +223,11 @@ static void peer(const uint8_t *p)
 
 	if (!fd || *fd < 0)
 		return;
-	if (p[0] & 1 && __real_sendmsg(*fd, &(struct msghdr){ .msg_iov = &(struct iovec){ bytes, (size_t)p[2] << 8 }, .msg_iovlen = 1 },
-				       MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	if (p[0] & 1 &&
+	    __real_sendmsg(*fd,
+			   &(struct msghdr){ .msg_iov = &(struct iovec){ bytes, (size_t)p[2] << 8 },
+					     .msg_iovlen = 1 },
+			   MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return;
 	if (p[0] & 2 && recv(*fd, bytes, sizeof(bytes), MSG_DONTWAIT) < 0)
 		return;
@@ -260,7 +267,8 @@ static void step(struct guest *g, const uint8_t *p)
 		net.connections = p[2] & 7;
 		/* Somebody connects: the listeners' sockets become readable. */
 		for (uint32_t i = 0; net.connections && i < net.npeers; i++)
-			if (net.peers[i] >= 0 && send(net.peers[i], "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+			if (net.peers[i] >= 0 &&
+			    send(net.peers[i], "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 				continue;
 	}
 }
@@ -278,7 +286,8 @@ static int count_fds(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const struct sm_vsock_tsi config = { .policy = "deny 10.0.0.0/8", .ports = "80:81",
+	const struct sm_vsock_tsi config = { .policy = "deny 10.0.0.0/8",
+					     .ports = "80:81",
 					     .flows_max = 12 };
 	struct guest *g = calloc(1, sizeof(*g));
 	struct sm_vsock_counters c;

@@ -71,7 +71,7 @@ static void test_malformed(void **state)
 {
 	static const struct {
 		uint32_t op, key, len;
-		int32_t result; /* 1: dropped */
+		int32_t result;     /* 1: dropped */
 		uint32_t at, value; /* in place of what is there; at 0: nothing */
 	} cases[] = {
 		{ HELLO, 0, 7, -EINVAL, 0, 0 },
@@ -289,9 +289,9 @@ static void test_options(void **state)
 	static const struct {
 		int level, name, value;
 	} cases[] = {
-		{ SOL_SOCKET, SO_REUSEADDR, 1 },     { SOL_SOCKET, SO_KEEPALIVE, 1 },
-		{ IPPROTO_TCP, TCP_NODELAY, 1 },     { IPPROTO_TCP, TCP_KEEPIDLE, 77 },
-		{ IPPROTO_TCP, TCP_KEEPINTVL, 7 },   { IPPROTO_TCP, TCP_KEEPCNT, 3 },
+		{ SOL_SOCKET, SO_REUSEADDR, 1 },      { SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_NODELAY, 1 },      { IPPROTO_TCP, TCP_KEEPIDLE, 77 },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, 7 },    { IPPROTO_TCP, TCP_KEEPCNT, 3 },
 		{ IPPROTO_TCP, TCP_USER_TIMEOUT, 9 }, { IPPROTO_IP, IP_TOS, 0x10 },
 		{ IPPROTO_IP, IP_TTL, 33 },
 	};
@@ -552,7 +552,9 @@ static void test_ancillary(void **state)
 	socklen_t len = loopback(AF_INET, port_of(host), &a);
 	uint8_t in[100], control[256];
 	struct iovec iov = { in, sizeof(in) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = control,
 			    .msg_controllen = sizeof(control) };
 	struct sockaddr_in any = { .sin_family = AF_INET };
 	int seen = 0;
@@ -616,8 +618,9 @@ static void test_ancillary_v6(void **state)
 	assert_int_equal(p.flags, 2 | 4);
 	assert_int_equal(p.ttl, 9);
 	assert_memory_equal(p.local, &in6addr_loopback, 16);
-	p = (struct prefix){ .addr_len = 28, .flags = 1 | 2 | 4 | 8, .ttl = 5, .tos = 1,
-			     .ifindex = 1 };
+	p = (struct prefix){
+		.addr_len = 28, .flags = 1 | 2 | 4 | 8, .ttl = 5, .tos = 1, .ifindex = 1
+	};
 	memcpy(p.addr, &a, 28);
 	memcpy(p.local, &in6addr_loopback, 16);
 	memcpy(body, &p, 64);

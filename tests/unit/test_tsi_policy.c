@@ -24,8 +24,8 @@ static void address(const char *text, uint16_t port, struct sockaddr_in6 *a)
 	a->sin6_family = strchr(text, ':') ? AF_INET6 : AF_INET;
 	a->sin6_port = htons(port);
 	assert_int_equal(inet_pton(a->sin6_family, text,
-				   a->sin6_family == AF_INET ? (void *)&in->sin_addr :
-							       (void *)&a->sin6_addr),
+				   a->sin6_family == AF_INET ? (void *)&in->sin_addr
+							     : (void *)&a->sin6_addr),
 			 1);
 }
 
@@ -74,9 +74,12 @@ static void test_decisions(void **state)
 		{ "deny any icmp", "1.1.1.1", 0, SM_TSI_ICMP, false },
 		{ "deny any icmp", "1.1.1.1", 80, SM_TSI_TCP, true },
 		/* two lists */
-		{ "deny 10.0.0.0/8; allow 10.0.0.0/8, default deny", "10.1.1.1", 1, SM_TSI_TCP, false },
-		{ "deny 10.0.0.0/8; allow 11.0.0.0/8, default deny", "11.1.1.1", 1, SM_TSI_TCP, true },
-		{ "deny 10.0.0.0/8; allow 11.0.0.0/8, default deny", "12.1.1.1", 1, SM_TSI_TCP, false },
+		{ "deny 10.0.0.0/8; allow 10.0.0.0/8, default deny", "10.1.1.1", 1, SM_TSI_TCP,
+		  false },
+		{ "deny 10.0.0.0/8; allow 11.0.0.0/8, default deny", "11.1.1.1", 1, SM_TSI_TCP,
+		  true },
+		{ "deny 10.0.0.0/8; allow 11.0.0.0/8, default deny", "12.1.1.1", 1, SM_TSI_TCP,
+		  false },
 		{ "default deny; default allow", "12.1.1.1", 1, SM_TSI_TCP, false },
 		{ ";deny any", "12.1.1.1", 1, SM_TSI_TCP, false },
 		/* other spellings of an address */
@@ -115,7 +118,8 @@ static void test_bad(void **state)
 		  "[tcp|udp|icmp]\" or \"default allow|deny\"" },
 		{ "deny", NULL, NULL },
 		{ "deny 10.0.0.0/8 tcp udp", NULL, NULL },
-		{ "default maybe", NULL, "rule \"default maybe\": the default must be allow or deny" },
+		{ "default maybe", NULL,
+		  "rule \"default maybe\": the default must be allow or deny" },
 		{ "default deny tcp", NULL, NULL },
 		{ "deny any; deny any; deny any", NULL, NULL },
 		{ "deny 10.0.0.0/33", NULL,
@@ -131,7 +135,8 @@ static void test_bad(void **state)
 		{ "deny 10.0.0.0/8:1-2-3", NULL, NULL },
 		{ "deny [fd00::/8", NULL, NULL },
 		{ "deny example.org", NULL, NULL },
-		{ "deny any sctp", NULL, "rule \"deny any sctp\": the protocol must be tcp, udp or icmp" },
+		{ "deny any sctp", NULL,
+		  "rule \"deny any sctp\": the protocol must be tcp, udp or icmp" },
 		{ NULL, "80", "port \"80\": must be HOST:GUEST or HOST:GUEST/tcp|udp" },
 		{ NULL, "0:80", NULL },
 		{ NULL, "80:0", NULL },

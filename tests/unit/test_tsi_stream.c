@@ -9,7 +9,8 @@
 #include <poll.h>
 #include <sys/resource.h>
 
-/* TSI's streams end to end: the guest's packets on one side, sockets of this process on the other. */
+/* TSI's streams end to end: the guest's packets on one side, sockets of this process on the other.
+ */
 
 static int setup(void **state)
 {
