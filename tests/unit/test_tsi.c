@@ -16,7 +16,7 @@ static int setup(void **state)
 {
 	struct vg *v = malloc(sizeof(*v));
 
-	tg_init(v, NULL, NULL);
+	tg_init(v, NULL, NULL, 0);
 	assert_int_equal(tg_hello(v), 0);
 	*state = v;
 	return 0;
@@ -26,7 +26,7 @@ static int setup_base(void **state)
 {
 	struct vg *v = malloc(sizeof(*v));
 
-	tg_init(v, NULL, NULL);
+	tg_init(v, NULL, NULL, 0);
 	*state = v;
 	return 0;
 }
@@ -35,7 +35,7 @@ static int setup_policy(void **state)
 {
 	struct vg *v = malloc(sizeof(*v));
 
-	tg_init(v, "deny 127.0.0.0/8, deny ::1, deny any:7777", "18080:80");
+	tg_init(v, "deny 127.0.0.0/8, deny ::1, deny any:7777", "18080:80", 0);
 	assert_int_equal(tg_hello(v), 0);
 	*state = v;
 	return 0;

@@ -16,7 +16,7 @@ static int setup(void **state)
 {
 	struct vg *v = malloc(sizeof(*v));
 
-	tg_init(v, NULL, NULL);
+	tg_init(v, NULL, NULL, 0);
 	assert_int_equal(tg_hello(v), 0);
 	*state = v;
 	return 0;
@@ -548,6 +548,119 @@ static void test_hello_again(void **state)
 	close(l);
 }
 
+static int setup_few(void **state)
+{
+	struct vg *v = malloc(sizeof(*v));
+
+	tg_init(v, NULL, NULL, 3);
+	assert_int_equal(tg_hello(v), 0);
+	*state = v;
+	return 0;
+}
+
+/* At the limit there are no more sockets, and connections wait in the host's queue. */
+static void test_limit(void **state)
+{
+	struct vg *v = *state;
+	struct sockaddr_in6 a, name = { 0 };
+	socklen_t len = loopback(AF_INET, 0, &a);
+	uint32_t port[3];
+	int fd[4];
+	struct msg m;
+
+	assert_int_equal(tg_create(v, KEY, AF_INET, 1, 0), 0);
+	assert_int_equal(tg_addr(v, BIND, KEY, &a, len, &name), 0);
+	assert_int_equal(tg_listen(v, KEY, 10, NULL), 0);
+	for (int i = 0; i < 4; i++)
+		fd[i] = client_of(&name, len);
+	port[0] = accepts(v, KEY);
+	port[1] = accepts(v, KEY);
+	assert_true(tg_quiet(v));
+	assert_int_equal(tg_create(v, KEY + 1, AF_INET, 1, 0), -EMFILE);
+	assert_int_equal(flows(v), 3);
+	vg_op(v, SM_VSOCK_OP_RST, KEY, port[0]);
+	port[2] = accepts(v, KEY);
+	assert_true(tg_quiet(v));
+	vg_op(v, SM_VSOCK_OP_CREDIT_UPDATE, KEY, port[1]);
+	vg_shutdown(v, KEY, port[1], SM_VSOCK_SHUT_BOTH);
+	tg_stream(v, SM_VSOCK_OP_RST, KEY, port[1], &m);
+	accepts(v, KEY);
+	/* The one that the guest has replaced makes room for itself. */
+	assert_int_equal(tg_create(v, KEY, AF_INET, 1, 0), 0);
+	assert_int_equal(flows(v), 3);
+	assert_int_equal(tg_create(v, KEY + 1, AF_INET, 1, 0), -EMFILE);
+	for (int i = 0; i < 4; i++)
+		close(fd[i]);
+}
+
+static void test_listeners_limit(void **state)
+{
+	struct vg *v = *state;
+
+	for (uint32_t i = 0; i <= 1024; i++) {
+		assert_int_equal(tg_create(v, KEY + i, AF_INET, 1, 0), 0);
+		if (tg_listen(v, KEY + i, 1, NULL) != (i < 1024 ? 0 : -ENOBUFS))
+			fail_msg("listener %u", i);
+	}
+	tg_two(v, RELEASE, KEY, 0);
+	assert_int_equal(tg_listen(v, KEY + 1024, 1, NULL), 0);
+	/* again: another backlog, and no second one */
+	assert_int_equal(tg_listen(v, KEY + 1024, 7, NULL), 0);
+	for (uint32_t i = 1; i <= 1024; i++)
+		tg_two(v, RELEASE, KEY + i, 0);
+	assert_int_equal(flows(v), 0);
+}
+
+/* More than was promised to be held, counters that run backwards, packets for nobody. */
+static void test_credit_abuse(void **state)
+{
+	struct vg *v = *state;
+	int l = host_socket(AF_INET, SOCK_STREAM), fd = connect_out(v, KEY, AF_INET, l);
+	static uint8_t bytes[65536];
+	struct sm_vsock_hdr h = vg_hdr(v, SM_VSOCK_OP_CREDIT_UPDATE, KEY, OUT);
+	struct msg m;
+	int i;
+
+	/* the guest's window shrinks below what is on its way: nothing is sent, nothing breaks */
+	h.buf_alloc = 0;
+	vg_send(v, h, NULL);
+	send(fd, "x", 1, 0);
+	assert_true(tg_quiet(v));
+	h.fwd_cnt = 0x80000000u;
+	h.buf_alloc = UINT32_MAX;
+	vg_send(v, h, NULL);
+	expect_data(v, KEY, OUT, "x");
+	h.fwd_cnt = 5; /* of one byte */
+	h.buf_alloc = 100;
+	vg_send(v, h, NULL);
+	/* more than the host takes */
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){ 4096 }, sizeof(int));
+	for (i = 0; i < 1000; i++) {
+		vg_data(v, KEY, OUT, bytes, sizeof(bytes));
+		m.h.op = 0;
+		while (vg_recv(v, &m.h, NULL))
+			vg_give_rx(v, 1);
+		if (m.h.op == SM_VSOCK_OP_RST)
+			break;
+	}
+	assert_true(i < 1000);
+	while (recv(fd, bytes, sizeof(bytes), 0) > 0)
+		;
+	assert_int_equal(errno, ECONNRESET);
+	close(fd);
+	vg_data(v, KEY + 5, OUT, "x", 1);
+	tg_stream(v, SM_VSOCK_OP_RST, KEY + 5, OUT, &m);
+	h = vg_hdr(v, SM_VSOCK_OP_RW, KEY, OUT);
+	h.src_cid = 99;
+	vg_send(v, h, NULL);
+	h.type = SM_VSOCK_DGRAM;
+	h.dst_port = HELLO;
+	vg_send(v, h, NULL);
+	assert_true(tg_quiet(v));
+	expect_flows(v, 0);
+	close(l);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -566,6 +679,9 @@ int main(void)
 		CASE(test_cycles),
 		CASE(test_many),
 		CASE(test_hello_again),
+		cmocka_unit_test_setup_teardown(test_limit, setup_few, teardown),
+		CASE(test_listeners_limit),
+		CASE(test_credit_abuse),
 	};
 
 	return cmocka_run_group_tests_name("tsi streams", tests, NULL, NULL);

@@ -212,9 +212,9 @@ static inline int32_t tg_listen(struct vg *v, uint32_t key, int backlog, struct 
 	return (int32_t)get32(m.b);
 }
 
-static inline void tg_init(struct vg *v, const char *policy, const char *ports)
+static inline void tg_init(struct vg *v, const char *policy, const char *ports, uint32_t flows_max)
 {
-	struct sm_vsock_tsi c = { .policy = policy, .ports = ports };
+	struct sm_vsock_tsi c = { .policy = policy, .ports = ports, .flows_max = flows_max };
 
 	signal(SIGPIPE, SIG_IGN);
 	vg_init(v);
