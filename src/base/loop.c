@@ -123,6 +123,13 @@ void sm_loop_remove(struct sm_loop *loop, struct sm_io *io)
 	if (!io)
 		return;
 	epoll_ctl(loop->epfd, EPOLL_CTL_DEL, io->fd, NULL);
+	sm_loop_forget(loop, io);
+}
+
+void sm_loop_forget(struct sm_loop *loop, struct sm_io *io)
+{
+	if (!io)
+		return;
 	*io->link = io->next;
 	if (io->next)
 		io->next->link = io->link;

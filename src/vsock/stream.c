@@ -155,8 +155,9 @@ static void close_plain(struct sm_stream *s)
 		return;
 	if (s->abort || s->lingers)
 		setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	close_shared(s, s->fd);
-	s->fd = -1;
+	sm_loop_forget(s->loop, s->source.io);
+	s->source.io = NULL;
+	sm_close(&s->fd);
 }
 
 static void end(struct sm_stream *s, struct sm_end *e, const struct sm_end *other, int how)

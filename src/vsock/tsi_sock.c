@@ -124,7 +124,7 @@ static void close_fd(struct sm_tsi_sock *s)
 {
 	const struct linger off = { 0 };
 
-	sm_loop_remove(s->tsi->loop, s->io);
+	sm_loop_forget(s->tsi->loop, s->io);
 	s->io = NULL;
 	if (s->fd >= 0 && s->lingers)
 		setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));

@@ -8,6 +8,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -260,6 +261,58 @@ static inline int host_socket(int family, int type)
 	if (type == SOCK_STREAM)
 		assert_int_equal(listen(fd, 4096), 0);
 	return fd;
+}
+
+static inline struct sm_vsock_counters counters(struct vg *v)
+{
+	struct sm_vsock_counters c;
+
+	sm_vsock_counters(v->vs, &c);
+	return c;
+}
+
+static inline void wait_readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	assert_int_equal(poll(&p, 1, 5000), 1);
+}
+
+static inline int32_t set_option(struct vg *v, uint32_t key, uint32_t host_port, int level, int name,
+			  const void *value, uint32_t len)
+{
+	uint8_t body[20 + 256] = { 0 };
+
+	put32(body, key);
+	put32(body + 4, host_port);
+	put32(body + 8, (uint32_t)level);
+	put32(body + 12, (uint32_t)name);
+	put32(body + 16, len);
+	memcpy(body + 20, value, len);
+	tg_send(v, SETSOCKOPT, key, body, 20 + len);
+	return tg_result(v, SETSOCKOPT, key);
+}
+
+struct prefix {
+	uint16_t addr_len, flags;
+	uint32_t ifindex;
+	uint8_t addr[28], local[16];
+	uint32_t ttl, tos, zero;
+};
+_Static_assert(sizeof(struct prefix) == 64, "the wire");
+
+static inline void send_to(struct vg *v, uint32_t key, const void *addr, uint32_t addr_len, uint16_t flags,
+		    const void *data, uint32_t len)
+{
+	static uint8_t body[64 + 70000];
+	struct prefix p = { .addr_len = (uint16_t)addr_len, .flags = flags };
+
+	memset(body, 0, sizeof(body));
+	if (addr)
+		memcpy(p.addr, addr, addr_len);
+	memcpy(body, &p, sizeof(p));
+	memcpy(body + 64, data, len);
+	tg_send(v, SENDTO, key, body, 64 + len);
 }
 
 #endif
