@@ -112,11 +112,24 @@ int sm_loop_mod(struct sm_loop *loop, struct sm_io *io, uint32_t events)
 	return epoll_ctl(loop->epfd, EPOLL_CTL_MOD, io->fd, &ev) < 0 ? -errno : 0;
 }
 
+void sm_io_set(struct sm_io *io, sm_io_fn *fn, void *arg)
+{
+	io->fn = fn;
+	io->arg = arg;
+}
+
 void sm_loop_remove(struct sm_loop *loop, struct sm_io *io)
 {
 	if (!io)
 		return;
 	epoll_ctl(loop->epfd, EPOLL_CTL_DEL, io->fd, NULL);
+	sm_loop_forget(loop, io);
+}
+
+void sm_loop_forget(struct sm_loop *loop, struct sm_io *io)
+{
+	if (!io)
+		return;
 	*io->link = io->next;
 	if (io->next)
 		io->next->link = io->link;

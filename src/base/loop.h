@@ -36,7 +36,10 @@ void sm_loop_stop(struct sm_loop *loop);
 int sm_loop_add(struct sm_loop *loop, int fd, uint32_t events, sm_io_fn *fn, void *arg,
 		struct sm_io **io);
 int sm_loop_mod(struct sm_loop *loop, struct sm_io *io, uint32_t events);
+void sm_io_set(struct sm_io *io, sm_io_fn *fn, void *arg); /* who is called from now on */
 void sm_loop_remove(struct sm_loop *loop, struct sm_io *io); /* NULL allowed; before close(fd) */
+/* The same for a fd that is closed right after and has no duplicate, by which the kernel forgets it. */
+void sm_loop_forget(struct sm_loop *loop, struct sm_io *io);
 
 /* Fires once after ns nanoseconds (UINT64_MAX: not until it is set again). The handle stays valid until removed; sm_timer_set re-arms it. */
 int sm_timer_add(struct sm_loop *loop, uint64_t ns, sm_timer_fn *fn, void *arg,

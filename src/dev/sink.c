@@ -33,13 +33,15 @@ void sm_sink_close(struct sm_sink *s)
 
 size_t sm_sink_write(const struct sm_sink *s, const void *data, size_t len)
 {
+	struct iovec iov = { (void *)data, len };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
 
 	/* The console writes on the loop's thread, the serial port on those of the vCPUs. */
 	do {
-		/* #syscalls:loop sendto write */
-		/* #syscalls:vcpu sendto write */
-		n = s->socket ? send(s->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL)
+		/* #syscalls:loop sendmsg write */
+		/* #syscalls:vcpu sendmsg write */
+		n = s->socket ? sendmsg(s->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL)
 			      : write(s->fd, data, len);
 	} while (n < 0 && errno == EINTR);
 	return n < 0 ? 0 : (size_t)n;

@@ -40,11 +40,13 @@ static void shift(struct sm_console *con)
 	free(half);
 }
 
-/* #syscalls:loop recvfrom pwrite64 */
+/* #syscalls:loop recvmsg pwrite64 */
 static int take(struct sm_console *con)
 {
 	char chunk[CHUNK];
-	ssize_t n = recv(con->in, chunk, sizeof(chunk), MSG_DONTWAIT);
+	struct iovec iov = { chunk, sizeof(chunk) };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n = recvmsg(con->in, &m, MSG_DONTWAIT);
 
 	if (n <= 0)
 		return n < 0 && (errno == EAGAIN || errno == EINTR) ? -EAGAIN : -EPIPE;

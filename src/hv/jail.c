@@ -83,6 +83,9 @@ static const cap_value_t fs_caps[] = {
 	CAP_SETFCAP,      /* capabilities of files */
 };
 
+/* In the host's network namespace, whose users are not ours to let bind any port. */
+static const cap_value_t binding_caps[] = { CAP_NET_BIND_SERVICE };
+
 /* ---- the record ----------------------------------------------------------------------------- */
 
 /* For the handler of a signal, which has no other way to know: set before there are threads … */
@@ -316,6 +319,7 @@ static int drop_privileges(struct jail *j)
 	const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
 				   SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
 				   SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+	cap_value_t caps[SM_ARRAY_SIZE(fs_caps) + SM_ARRAY_SIZE(binding_caps)];
 	int r;
 
 	j->what = "PR_SET_NO_NEW_PRIVS";
@@ -332,7 +336,10 @@ static int drop_privileges(struct jail *j)
 	if (prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) < 0 && errno != EPERM)
 		return -errno;
 	j->what = "capabilities";
-	return keep_caps(fs_caps, SM_ARRAY_SIZE(fs_caps));
+	memcpy(caps, fs_caps, sizeof(fs_caps));
+	memcpy(caps + SM_ARRAY_SIZE(fs_caps), binding_caps, sizeof(binding_caps));
+	return keep_caps(caps, j->config->binds_privileged ? SM_ARRAY_SIZE(caps) :
+							     SM_ARRAY_SIZE(fs_caps));
 }
 
 /* ---- entering ------------------------------------------------------------------------------- */
@@ -384,13 +391,17 @@ static int load_filter(enum sm_jail_thread kind)
 }
 #endif
 
-int sm_jail_thread(enum sm_jail_thread kind)
+int sm_jail_thread(enum sm_jail_thread kind, bool binds_privileged)
 {
 	const struct rlimit none = { 0, 0 };
-	int r = 0;
+	int r;
 
 	record_kind = kinds[kind].name;
-	if (kind != SM_JAIL_FS)
+	if (kind == SM_JAIL_FS)
+		r = keep_caps(fs_caps, SM_ARRAY_SIZE(fs_caps));
+	else if (kind == SM_JAIL_LOOP && binds_privileged)
+		r = keep_caps(binding_caps, SM_ARRAY_SIZE(binding_caps));
+	else
 		r = keep_caps(NULL, 0);
 	/* The threads are there. Before, the limit would count those of the user's other processes.
 	 */

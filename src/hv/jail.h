@@ -20,7 +20,7 @@
  * error.
  */
 enum sm_jail_thread {
-	SM_JAIL_LOOP,	/* events, vsock, control socket: no capabilities */
+	SM_JAIL_LOOP,	/* events, vsock, control socket: no capabilities (but see below) */
 	SM_JAIL_VCPU,	/* the guest: no capabilities */
 	SM_JAIL_FS,	/* serves files: those capabilities that owners and permissions ask for */
 	SM_JAIL_THREAD_NUM
@@ -29,14 +29,15 @@ enum sm_jail_thread {
 struct sm_jail_config {
 	const char *id;		/* for the record of a forbidden system call */
 	bool core_dumps;	/* may leave a core dump and be traced */
+	bool binds_privileged;	/* the loop keeps CAP_NET_BIND_SERVICE, if there is one to keep */
 };
 
 /* The process must have one thread. On an error nothing may run any more. */
 int sm_jail_enter(const struct sm_jail_config *config, struct sm_err *err);
 
-/* Of the calling thread, for good. From here on a system call outside the list of its kind writes a
+/* Of the calling thread, for good; binds_privileged: of the loop, as in the config. From here on a system call outside the list of its kind writes a
  * record and ends the process with 128 + SIGSYS. 0 or -errno. */
-int sm_jail_thread(enum sm_jail_thread kind);
+int sm_jail_thread(enum sm_jail_thread kind, bool binds_privileged);
 
 /* For a program that a backend runs: an empty, read-only directory that is nowhere in the tree, to be
  * its root. A descriptor, or -errno where we may not make one. */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clean.h"
@@ -31,12 +32,14 @@
 
 #define FAILED 255
 #define GUEST_CID 3
+#define RESERVED_FDS 256u
 #define BOOT_TIMEOUT_NS (120ull * 1000000000)
 
 struct options {
 	const char *id, *state_dir, *hypervisor, *kernel, *initrd, *cmdline, *qemu;
+	const char *network, *network_policy, *ports;
 	int control_fd, listen_fd, memory_cgroup_fd, vcpus, memory;
-	bool hugepages, serial, core_dumps, print_seccomp, debug, probe, version, help;
+	bool binds_privileged, hugepages, serial, core_dumps, print_seccomp, debug, probe, version, help;
 };
 
 struct vmm {
@@ -50,6 +53,7 @@ struct vmm {
 	struct sm_hv *hv;
 	struct sm_sandbox *sb;
 	int paused;			/* the file by which others see that we are */
+	char *cmdline;			/* all of it, for the backend */
 	struct sm_oomhost *oom;
 	bool oom_killed;		/* the container ended, and the guest had killed */
 	int status;
@@ -72,6 +76,14 @@ static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 		{ "initrd", 0, SM_OPT_STRING, &o->initrd, "FILE", "initramfs with the agent" },
 		{ "cmdline", 0, SM_OPT_STRING, &o->cmdline, "TEXT", "more kernel parameters" },
 		{ "qemu", 0, SM_OPT_STRING, &o->qemu, "FILE", "QEMU program (qemu-system-x86_64)" },
+		{ "network", 0, SM_OPT_STRING, &o->network, "MODE",
+		  "tsi: the guest's sockets are ours, in this network namespace; or none" },
+		{ "network-policy", 0, SM_OPT_STRING, &o->network_policy, "RULES",
+		  "whom the guest may talk to, such as \"deny 10.0.0.0/8, default allow\"" },
+		{ "ports", 0, SM_OPT_STRING, &o->ports, "LIST",
+		  "HOST:GUEST[/tcp|udp], ...: other ports than those that the guest binds" },
+		{ "bind-privileged", 0, SM_OPT_BOOL, &o->binds_privileged, NULL,
+		  "keep the capability to bind ports below 1024, for the guest" },
 		{ "vcpus", 0, SM_OPT_INT, &o->vcpus, "N", "virtual CPUs" },
 		{ "memory", 0, SM_OPT_INT, &o->memory, "MIB", "guest memory" },
 		{ "hugepages", 0, SM_OPT_BOOL, &o->hugepages, NULL,
@@ -114,6 +126,8 @@ static int check(struct options *o, const struct sm_hv_ops **ops, struct sm_err 
 		return sm_err_set(err, -EINVAL, "--memory %d: must be 32 MiB at least", o->memory);
 	if (o->control_fd < 0 && o->listen_fd < 0)
 		return sm_err_set(err, -EINVAL, "--control-fd or --listen-fd must be given");
+	if (strcmp(o->network, "tsi") != 0 && strcmp(o->network, "none") != 0)
+		return sm_err_set(err, -EINVAL, "--network %s: must be tsi or none", o->network);
 	for (size_t i = 0; i < SM_ARRAY_SIZE(backends); i++)
 		if (strcmp(o->hypervisor, backends[i]->name) == 0)
 			*ops = backends[i];
@@ -171,12 +185,12 @@ static void on_machine_ended(void *arg, const char *why)
 
 static int on_fs_thread(void *arg)
 {
-	return sm_jail_thread(SM_JAIL_FS);
+	return sm_jail_thread(SM_JAIL_FS, false);
 }
 
 static int on_vcpu_thread(void *arg)
 {
-	return sm_jail_thread(SM_JAIL_VCPU);
+	return sm_jail_thread(SM_JAIL_VCPU, false);
 }
 
 /* The first child, while there is little memory to share with it. */
@@ -217,6 +231,39 @@ static int setup_devices(struct vmm *v, struct sm_err *err)
 	return r < 0 ? sm_err_sys(err, r, "fs device") : 0;
 }
 
+/* Each socket of the guest is a descriptor of ours: half of what we may have, as the other is for the
+ * guest's files, but for RESERVED_FDS. */
+static uint32_t raise_fds(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return RESERVED_FDS;
+	lim.rlim_cur = lim.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &lim) < 0 && getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return RESERVED_FDS;
+	if (lim.rlim_cur > UINT32_MAX)
+		return UINT32_MAX;
+	return lim.rlim_cur > 4 * RESERVED_FDS ? (uint32_t)lim.rlim_cur / 2 - RESERVED_FDS :
+						 (uint32_t)lim.rlim_cur / 4;
+}
+
+static int setup_network(struct vmm *v, struct sm_err *err)
+{
+	const struct sm_vsock_tsi c = {
+		.policy = v->o.network_policy,
+		.ports = v->o.ports,
+		.flows_max = raise_fds(),
+	};
+	bool on = strcmp(v->o.network, "tsi") == 0;
+	const char *more = v->o.cmdline ? v->o.cmdline : "";
+
+	/* The word that makes the guest's driver speak to us. */
+	if (asprintf(&v->cmdline, "%s%s%s", on ? "tsi=1" : "", on && *more ? " " : "", more) < 0)
+		return sm_err_sys(err, -ENOMEM, "kernel parameters");
+	return on ? sm_vsock_enable_tsi(v->vs, &c, err) : 0;
+}
+
 /* The directory itself is not kept: a descriptor of it would lead out of the jail. */
 static int setup_files(struct vmm *v, int *guest_fd, struct sm_err *err)
 {
@@ -238,7 +285,7 @@ static int setup_machine(struct vmm *v, struct sm_err *err)
 	struct sm_hv_config c = {
 		.kernel = v->o.kernel,
 		.initrd = v->o.initrd,
-		.cmdline = v->o.cmdline,
+		.cmdline = v->cmdline,
 		.qemu = v->o.qemu,
 		.vcpus = (unsigned int)v->o.vcpus,
 		.memory_mib = (unsigned int)v->o.memory,
@@ -283,7 +330,9 @@ static int setup_sandbox(struct vmm *v, struct sm_err *err)
 /* From here on only what the jail leaves. */
 static int enter_jail(struct vmm *v, struct sm_err *err)
 {
-	const struct sm_jail_config c = { .id = v->o.id, .core_dumps = v->o.core_dumps };
+	const struct sm_jail_config c = { .id = v->o.id,
+					  .core_dumps = v->o.core_dumps,
+					  .binds_privileged = v->o.binds_privileged };
 	int r = sm_jail_enter(&c, err);
 
 	if (r < 0)
@@ -296,7 +345,7 @@ static int enter_jail(struct vmm *v, struct sm_err *err)
 	r = sm_fs_start_threads(v->fs);
 	if (r < 0)
 		return sm_err_sys(err, r, "fs device: threads");
-	r = sm_jail_thread(SM_JAIL_LOOP);
+	r = sm_jail_thread(SM_JAIL_LOOP, v->o.binds_privileged);
 	return r < 0 ? sm_err_sys(err, r, "jail: loop thread") : 0;
 }
 
@@ -306,7 +355,7 @@ static int run(struct vmm *v, struct sm_err *err)
 
 	if ((r = check(&v->o, &v->ops, err)) < 0 || (r = setup_oom(v, err)) < 0 ||
 	    (r = setup_loop(v, err)) < 0 ||
-	    (r = setup_devices(v, err)) < 0 || (r = setup_machine(v, err)) < 0 ||
+	    (r = setup_devices(v, err)) < 0 || (r = setup_network(v, err)) < 0 || (r = setup_machine(v, err)) < 0 ||
 	    (r = setup_sandbox(v, err)) < 0)
 		return r;
 	sm_sandbox_reached(v->sb, SM_STEP_MACHINE);
@@ -324,6 +373,7 @@ static void release(struct vmm *v)
 	sm_fs_free(v->fs);
 	sm_vsock_free(v->vs);
 	sm_console_free(v->console);
+	free(v->cmdline);
 	sm_close(&v->paused);
 	sm_loop_free(v->loop);
 	/* Last, when little is left that the kernel could take for too much. */
@@ -338,7 +388,7 @@ int main(int argc, char **argv)
 		.started_ns = sm_now_ns(),
 		.status = FAILED,
 		.paused = -1,
-		.o = { .hypervisor = "qemu", .qemu = "qemu-system-x86_64", .control_fd = -1,
+		.o = { .hypervisor = "qemu", .network = "none", .qemu = "qemu-system-x86_64", .control_fd = -1,
 		       .listen_fd = -1, .memory_cgroup_fd = -1, .vcpus = 1, .memory = 512, .id = "-" },
 	};
 	sm_auto_err struct sm_err err = SM_ERR_INIT;

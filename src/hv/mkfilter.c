@@ -35,7 +35,8 @@ static const struct {
 	const char *name;
 	uint64_t value;
 } constants[] = {
-	{ "AF_UNIX", AF_UNIX },   { "PROT_EXEC", PROT_EXEC },   { "TCGETS", TCGETS },
+	{ "AF_INET", AF_INET },   { "AF_INET6", AF_INET6 },     { "AF_UNIX", AF_UNIX },
+	{ "PROT_EXEC", PROT_EXEC }, { "TCGETS", TCGETS },
 	{ "TIOCGPTN", TIOCGPTN }, { "TIOCGWINSZ", TIOCGWINSZ }, { "TIOCSCTTY", TIOCSCTTY },
 };
 

@@ -566,6 +566,11 @@ static void on_info(void *arg, struct sm_rpc_call *call, const ProtobufCMessage 
 	rsp.vsock_tx_bytes = vs.tx_bytes;
 	rsp.vsock_drops = vs.drops;
 	rsp.vsock_credit_stalls = vs.credit_stalls;
+	rsp.tsi_rx_bytes = vs.tsi_rx_bytes;
+	rsp.tsi_tx_bytes = vs.tsi_tx_bytes;
+	rsp.tsi_listeners = vs.listeners;
+	rsp.tsi_datagrams = vs.datagrams;
+	rsp.tsi_denials = vs.denials;
 	sm_rpc_reply(call, &rsp.base);
 }
 

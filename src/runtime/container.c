@@ -342,6 +342,30 @@ static int check_parts(const struct sm_launch_config *l, struct sm_err *err)
 	return 0;
 }
 
+/* The container's rules come on top of the host's: both must allow. */
+static int choose_network(struct sm_container *c, struct sm_launch_config *l, struct sm_err *err)
+{
+	const char *mode = sm_config_annotation(c->config, SM_ANNOTATION_NETWORK);
+	const char *rules = sm_config_annotation(c->config, SM_ANNOTATION_NETWORK_POLICY);
+	const char *ports = sm_config_annotation(c->config, SM_ANNOTATION_PORTS);
+	uint64_t tsi = c->settings->tsi;
+
+	if (mode && sm_word_value(sm_network_words, mode, &tsi) < 0)
+		return sm_err_set(err, -EINVAL,
+				  "config.json: annotations: " SM_ANNOTATION_NETWORK
+				  " \"%.100s\": must be tsi or none",
+				  mode);
+	l->tsi = tsi;
+	l->sysctl = &c->config->sysctl;
+	l->ports = ports ? ports : c->settings->ports;
+	l->policy = rules && *rules && *c->settings->network_policy ?
+			    sm_arena_strf(c->state->arena, "%s; %s", c->settings->network_policy,
+					  rules) :
+		    rules ? rules :
+			    c->settings->network_policy;
+	return l->policy ? 0 : sm_err_sys(err, -ENOMEM, "network policy");
+}
+
 static int launch(struct sm_container *c, const struct sm_vm_size *size, struct sm_err *err)
 {
 	const struct sm_vm_kernel *k = c->config->vm ? c->config->vm->kernel : NULL;
@@ -361,7 +385,8 @@ static int launch(struct sm_container *c, const struct sm_vm_size *size, struct 
 	int r = check_parts(&l, err);
 
 	c->state->memory_mib = size->memory_mib;
-	if (r < 0 || (r = check_kernel(&l, err)) < 0)
+	if (r < 0 || (r = check_kernel(&l, err)) < 0 ||
+	    (r = choose_network(c, &l, err)) < 0)
 		return r;
 	l.netns = sm_config_netns(c->config, &l.netns_path);
 	return sm_launch_start(&l, &c->store, c->state, &c->cgroups, &c->launch, err);

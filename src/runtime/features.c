@@ -144,7 +144,8 @@ static void put_annotations(struct sm_jsonout *j)
 	static const char *const read_here[] = {
 		SM_ANNOTATION_DEVICES,	     SM_ANNOTATION_HYPERVISOR,
 		SM_ANNOTATION_KERNEL_PARAMS, SM_ANNOTATION_MEMORY,
-		SM_ANNOTATION_VCPUS,
+		SM_ANNOTATION_NETWORK,	     SM_ANNOTATION_NETWORK_POLICY,
+		SM_ANNOTATION_PORTS,	     SM_ANNOTATION_VCPUS,
 	};
 	char seccomp[32];
 

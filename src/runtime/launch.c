@@ -23,13 +23,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -40,6 +38,7 @@
 #include "base/clean.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "runtime/netns.h"
 
 #define LOG_NAME "vmm.log"
 #define CONSOLE_NAME "console.log"
@@ -69,29 +68,24 @@ struct fds {		/* -1 where not open */
 	int control[2];	/* ours, the child's */
 	int go[2], status[2];	/* read, write */
 	int listen, log, null, netns, memory;
+	bool own_netns;		/* not the one that sm-runtime is in */
 };
 
 /* ---- the child ------------------------------------------------------------------------------ */
 
-static int bring_up_loopback(void)
-{
-	sm_auto_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
-
-	return fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr) < 0 ? -errno : 0;
-}
-
 static int enter_netns(const struct sm_launch_config *c, const struct fds *f, enum step *step)
 {
-	*step = STEP_NETNS;
+	bool looped = false;
+	int r = 0;
+
 	if (c->netns == SM_NETNS_PATH)
-		return setns(f->netns, CLONE_NEWNET) < 0 ? -errno : 0;
-	if (c->netns == SM_NETNS_HOST)
-		return 0;
-	if (unshare(CLONE_NEWNET) < 0)
-		return -errno;
-	*step = STEP_LOOPBACK;
-	return bring_up_loopback();
+		r = setns(f->netns, CLONE_NEWNET) < 0 ? -errno : 0;
+	else if (c->netns == SM_NETNS_NEW)
+		r = sm_netns_make(&looped);
+	*step = looped ? STEP_LOOPBACK : STEP_NETNS;
+	if (r == 0 && c->tsi && f->own_netns)
+		sm_netns_prepare(c->sysctl, f->log);
+	return r;
 }
 
 /* Out of the way of the numbers that they will get. */
@@ -224,6 +218,8 @@ static int open_fds(const struct sm_launch_config *c, const struct sm_store *s,
 		if (f->netns < 0)
 			return sm_err_sys(err, errno, "network namespace \"%s\"", c->netns_path);
 	}
+	f->own_netns = c->netns == SM_NETNS_NEW ||
+		       (c->netns == SM_NETNS_PATH && !sm_netns_is_ours(f->netns));
 	f->log = openat(s->dirfd, LOG_NAME, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
 			0600);
 	if (f->log < 0)
@@ -245,7 +241,7 @@ static int open_fds(const struct sm_launch_config *c, const struct sm_store *s,
 	return 0;
 }
 
-#define ARGS_MAX 32
+#define ARGS_MAX 40
 
 static int build_args(const struct sm_launch_config *c, const struct sm_store *s,
 		      const struct fds *f, struct sm_arena *arena, char **argv)
@@ -262,6 +258,14 @@ static int build_args(const struct sm_launch_config *c, const struct sm_store *s
 		"--vcpus", sm_arena_strf(arena, "%u", c->size.vcpus),
 		"--memory", sm_arena_strf(arena, "%u", c->size.memory_mib),
 		"--qemu", c->settings->qemu,
+		"--network", c->tsi ? "tsi" : "none",
+	};
+	const struct {
+		const char *name, *value;
+	} more[] = {
+		{ "--cmdline", c->cmdline },
+		{ "--network-policy", c->policy },
+		{ "--ports", c->ports },
 	};
 	const struct {
 		bool set;
@@ -270,20 +274,24 @@ static int build_args(const struct sm_launch_config *c, const struct sm_store *s
 		{ c->backend->kvm && c->settings->hugepages, "--hugepages" },
 		{ c->backend->kvm && c->settings->early_console, "--serial" },
 		{ c->settings->core_dumps, "--core-dumps" },
+		{ c->tsi && !f->own_netns, "--bind-privileged" },
 		{ c->debug, "--debug" },
 	};
 	size_t n = SM_ARRAY_SIZE(args);
 
-	_Static_assert(SM_ARRAY_SIZE(args) + 4 + SM_ARRAY_SIZE(flags) <= ARGS_MAX,
+	_Static_assert(SM_ARRAY_SIZE(args) + 2 * SM_ARRAY_SIZE(more) + 2 + SM_ARRAY_SIZE(flags) <=
+			       ARGS_MAX,
 		       "room for all arguments");
 	for (size_t i = 0; i < n; i++) {
 		if (!args[i])
 			return -ENOMEM;
 		argv[i] = (char *)args[i];
 	}
-	if (c->cmdline && *c->cmdline) {
-		argv[n++] = (char *)"--cmdline";
-		argv[n++] = (char *)c->cmdline;
+	for (size_t i = 0; i < SM_ARRAY_SIZE(more); i++) {
+		if (!more[i].value || !*more[i].value)
+			continue;
+		argv[n++] = (char *)more[i].name;
+		argv[n++] = (char *)more[i].value;
 	}
 	if (f->memory >= 0) {
 		argv[n++] = (char *)"--memory-cgroup-fd";
@@ -347,7 +355,7 @@ int sm_launch_start(const struct sm_launch_config *c, const struct sm_store *s,
 		    struct sm_state *state, const struct sm_cgroups *cg, struct sm_launch *l,
 		    struct sm_err *err)
 {
-	struct fds f = { { -1, -1 }, { -1, -1 }, { -1, -1 }, -1, -1, -1, -1, -1 };
+	struct fds f = { { -1, -1 }, { -1, -1 }, { -1, -1 }, -1, -1, -1, -1, -1, false };
 	char *argv[ARGS_MAX + 1];
 	int r = open_fds(c, s, cg, &f, err);
 

@@ -20,6 +20,9 @@ struct sm_launch_config {
 	enum sm_netns netns;
 	const char *netns_path;		/* of SM_NETNS_PATH */
 	const char *hostname;		/* of the container; empty: the host's */
+	const struct sm_pairs *sysctl;	/* of config.json */
+	bool tsi;			/* the guest has a network: that of the namespace */
+	const char *policy, *ports;	/* … whom it may talk to, at which ports; may be NULL */
 	struct sm_i64 oom_score_adj;
 	bool debug;
 };

@@ -26,6 +26,8 @@ struct doc {
 	struct sm_strs kernel_parameters;
 	struct sm_u64 vcpus, memory;
 	bool hugepages, early_console, core_dumps;
+	struct sm_u64 network;
+	struct sm_strs network_policy, ports;
 };
 
 const struct sm_word sm_hypervisor_words[] = {
@@ -36,6 +38,12 @@ const struct sm_word sm_hypervisor_words[] = {
 };
 _Static_assert(SM_ARRAY_SIZE(sm_hypervisor_words) == SM_HYPERVISOR_NUM + 1,
 	       "a word for each hypervisor");
+
+const struct sm_word sm_network_words[] = {
+	{ "tsi", true },
+	{ "none", false },
+	{ NULL, 0 },
+};
 
 static const struct sm_field doc_fields[] = {
 	{ "hypervisor", SM_FIELD_WORD, offsetof(struct doc, hypervisor),
@@ -50,6 +58,9 @@ static const struct sm_field doc_fields[] = {
 	{ "hugepages", SM_FIELD_BOOL, offsetof(struct doc, hugepages) },
 	{ "earlyConsole", SM_FIELD_BOOL, offsetof(struct doc, early_console) },
 	{ "coreDumps", SM_FIELD_BOOL, offsetof(struct doc, core_dumps) },
+	{ "network", SM_FIELD_WORD, offsetof(struct doc, network), .words = sm_network_words },
+	{ "networkPolicy", SM_FIELD_STRINGS, offsetof(struct doc, network_policy) },
+	{ "ports", SM_FIELD_STRINGS, offsetof(struct doc, ports) },
 	{ NULL },
 };
 static const struct sm_schema doc_schema = { NULL, sizeof(struct doc), doc_fields };
@@ -92,6 +103,16 @@ static int read_file(struct sm_settings *s, struct doc *d, struct sm_err *err)
 			    &doc_schema, d, err);
 }
 
+/* "a, b" */
+static const char *join(struct sm_arena *arena, const struct sm_strs *list)
+{
+	const char *text = "";
+
+	for (size_t i = 0; text && i < list->n; i++)
+		text = sm_arena_strf(arena, "%s%s%s", text, i ? ", " : "", list->v[i]);
+	return text;
+}
+
 static int fill(struct sm_settings *s, const struct doc *d, struct sm_err *err)
 {
 	s->hypervisor = (enum sm_hypervisor)d->hypervisor.v;
@@ -103,11 +124,14 @@ static int fill(struct sm_settings *s, const struct doc *d, struct sm_err *err)
 	s->hugepages = d->hugepages;
 	s->early_console = d->early_console;
 	s->core_dumps = d->core_dumps;
+	s->tsi = !d->network.set || d->network.v;
+	s->network_policy = join(s->arena, &d->network_policy);
+	s->ports = join(s->arena, &d->ports);
 	s->vm.vcpus_max = usable_cpus();
 	s->vcpus_given = d->vcpus.set;
 	s->vm.size.vcpus = d->vcpus.set ? (uint32_t)d->vcpus.v : DEFAULT_VCPUS;
 	s->vm.size.memory_mib = d->memory.set ? (uint32_t)d->memory.v : DEFAULT_MEMORY_MIB;
-	if (!s->vmm || !s->kernel || !s->initrd)
+	if (!s->vmm || !s->kernel || !s->initrd || !s->network_policy || !s->ports)
 		return sm_err_sys(err, -ENOMEM, "settings");
 	if (s->vm.size.vcpus < 1 || s->vm.size.vcpus > SM_VM_VCPUS_MAX)
 		return sm_err_set(err, -EINVAL, "%s: vcpus: must be 1 to %d", s->file,

@@ -27,11 +27,13 @@ struct sm_settings {
 	const char *qemu;
 	struct sm_strs kernel_parameters;
 	bool hugepages, early_console, core_dumps;
+	bool tsi;		/* containers have a network */
+	const char *network_policy, *ports;	/* as sm-vmm(8) has them; "" if not given */
 	struct sm_vm_defaults vm;	/* as for the qemu backend: see sm_backend_defaults() */
 	bool vcpus_given;	/* vm.size.vcpus is the file's */
 };
 
-extern const struct sm_word sm_hypervisor_words[];
+extern const struct sm_word sm_hypervisor_words[], sm_network_words[];
 
 int sm_settings_load(struct sm_settings **settings, struct sm_err *err);
 void sm_settings_free(struct sm_settings **settings);

@@ -310,6 +310,9 @@ const char *sm_config_namespace_path(const struct sm_config *config, uint64_t ty
 const char *sm_config_annotation(const struct sm_config *config, const char *key);
 
 #define SM_ANNOTATION_KERNEL_PARAMS "supermachine.io/kernel_params"
+#define SM_ANNOTATION_NETWORK "supermachine.io/network"	/* tsi or none */
+#define SM_ANNOTATION_NETWORK_POLICY "supermachine.io/network-policy"
+#define SM_ANNOTATION_PORTS "supermachine.io/ports"
 #define SM_ANNOTATION_VCPUS "supermachine.io/vcpus"
 #define SM_ANNOTATION_MEMORY "supermachine.io/memory"	/* MiB */
 

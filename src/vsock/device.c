@@ -23,6 +23,7 @@
 #include "config.h"
 
 #include "vsock/device.h"
+#include "vsock/tsi.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -78,15 +79,18 @@ static bool is_drained(const struct sm_stream *s)
 
 static bool is_closed(const struct sm_stream *s)
 {
-	return s->flow.state == SM_FLOW_OVER && s->source.fd < 0 && s->sink.fd < 0;
+	return s->flow.state == SM_FLOW_OVER && s->source.fd < 0 && s->sink.fd < 0 && s->fd < 0;
 }
 
 void sm_vsock_touch(struct sm_stream *s)
 {
 	struct sm_vsock *vs = s->vs;
 
-	vs->counters.tx_bytes += s->written;
+	*(s->tsi ? &vs->counters.tsi_tx_bytes : &vs->counters.tx_bytes) += s->written;
 	s->written = 0;
+	/* Once nothing more can be read before it. */
+	if (s->error && !(has_data(s) && sm_flow_credit(&s->flow)))
+		sm_flow_reset(&s->flow, -s->error);
 	if (s->flow.state == SM_FLOW_OVER) {
 		if (sm_flow_complete(&s->flow) && s->held_len)
 			sm_stream_end_source(s);
@@ -133,19 +137,17 @@ static void reap(struct sm_vsock *vs)
 	}
 }
 
-static void turn(struct sm_vsock *vs);
-
-static void on_changed(struct sm_stream *s)
+void sm_vsock_changed(struct sm_stream *s)
 {
 	struct sm_vsock *vs = s->vs;
 
 	sm_vsock_touch(s);
-	turn(vs);
+	sm_vsock_turn(vs);
 }
 
 void sm_vsock_opened(struct sm_stream *s)
 {
-	int r = sm_stream_watch(s, s->vs->loop, on_changed);
+	int r = sm_stream_watch(s, s->vs->loop, sm_vsock_changed);
 
 	if (r < 0) {
 		sm_flow_reset(&s->flow, r);
@@ -184,7 +186,8 @@ static struct sm_stream *stream_of(struct sm_vsock *vs, const struct sm_vsock_hd
 
 	if (s || h->op != SM_VSOCK_OP_REQUEST)
 		return s;
-	s = sm_vsock_accept(vs, h->dst_port);
+	s = vs->tsi && h->dst_port == SM_TSI_PORT ? sm_tsi_request(vs->tsi, h->src_port) :
+						     sm_vsock_accept(vs, h->dst_port);
 	if (s) {
 		s->guest_port = h->src_port;
 		sm_vsock_hash(s);
@@ -192,8 +195,27 @@ static struct sm_stream *stream_of(struct sm_vsock *vs, const struct sm_vsock_hd
 	return s;
 }
 
-static void stream_packet(struct sm_vsock *vs, const struct sm_vsock_hdr *h,
-			  const struct sm_chain *c)
+static void opened(struct sm_stream *s)
+{
+	sm_vsock_opened(s);
+	if (s->tsi)
+		sm_tsi_base_opened(s->vs->tsi, s);
+}
+
+/* docs/tsi.md, "End of a stream". */
+static void aborted(struct sm_stream *s, const struct sm_vsock_hdr *h)
+{
+	bool by_guest = h->op == SM_VSOCK_OP_RST && s->flow.guest_shut != SM_VSOCK_SHUT_BOTH;
+
+	if (!by_guest && s->flow.err != -EPROTO)
+		return;
+	s->error = 0;
+	s->abort = true;
+	sm_stream_close(s);
+}
+
+void sm_vsock_stream_packet(struct sm_vsock *vs, const struct sm_vsock_hdr *h,
+			    const struct sm_chain *c)
 {
 	struct sm_stream *s = stream_of(vs, h);
 	uint32_t update;
@@ -205,8 +227,10 @@ static void stream_packet(struct sm_vsock *vs, const struct sm_vsock_hdr *h,
 		return;
 	}
 	update = sm_flow_packet(&s->flow, h);
+	if ((update & SM_FLOW_ENDED) && s->flow.plain)
+		aborted(s, h);
 	if (update & SM_FLOW_OPENED)
-		sm_vsock_opened(s);
+		opened(s);
 	if (update & SM_FLOW_DATA)
 		deliver(vs, s, c, h->len);
 	if (update & SM_FLOW_STOP_SOURCE)
@@ -228,7 +252,13 @@ static void packet(struct sm_vsock *vs, const struct sm_chain *c)
 	sm_vsock_hdr_decode(&h, wire);
 	switch (sm_vsock_hdr_check(&h, vs->guest_cid, c->out_len - sizeof(wire))) {
 	case SM_VSOCK_TAKE:
-		stream_packet(vs, &h, c);
+		sm_vsock_stream_packet(vs, &h, c);
+		break;
+	case SM_VSOCK_TAKE_DGRAM:
+		if (vs->tsi)
+			sm_tsi_packet(vs->tsi, &h, c);
+		else
+			vs->counters.drops++;
 		break;
 	case SM_VSOCK_REFUSE:
 		refuse(vs, &h);
@@ -236,6 +266,12 @@ static void packet(struct sm_vsock *vs, const struct sm_chain *c)
 	default:
 		vs->counters.drops++;
 	}
+}
+
+/* What is to be answered must wait for rx buffers. */
+static bool is_stuck(const struct sm_vsock *vs)
+{
+	return vs->nrefusals == SM_VSOCK_REFUSALS_MAX || (vs->tsi && sm_tsi_is_full(vs->tsi));
 }
 
 /* Whether there is more than one turn's worth. */
@@ -248,7 +284,7 @@ static bool receive(struct sm_vsock *vs)
 
 	sm_vq_disable_kicks(tx);
 	while (bytes < TX_TURN_BYTES) {
-		if (vs->nrefusals == SM_VSOCK_REFUSALS_MAX)
+		if (is_stuck(vs))
 			return false; /* pump() goes on with us when it could send one */
 		r = sm_vq_pop(tx, &c, vs->iovs, SM_VSOCK_IOVS_MAX);
 		if (r < 0)
@@ -266,9 +302,7 @@ static bool receive(struct sm_vsock *vs)
 
 /* ---- to the guest ---- */
 
-/* The next rx buffer into c, with storage at iovs[used]: false if there is none, and then a kick
- * will come with the next one. */
-static bool pop_rx(struct sm_vsock *vs, struct sm_chain *c, int used)
+bool sm_vsock_pop_rx(struct sm_vsock *vs, struct sm_chain *c, int used)
 {
 	struct sm_vq *rx = queue(vs, RX);
 	int r;
@@ -286,8 +320,18 @@ static bool pop_rx(struct sm_vsock *vs, struct sm_chain *c, int used)
 	return r > 0;
 }
 
-static void send_header(struct sm_vsock *vs, const struct sm_chain *c,
-			const struct sm_vsock_hdr *h)
+void sm_vsock_unpop_rx(struct sm_vsock *vs)
+{
+	sm_vq_unpop(queue(vs, RX));
+}
+
+void sm_vsock_break_rx(struct sm_vsock *vs)
+{
+	sm_vq_break(queue(vs, RX));
+	broken(vs);
+}
+
+void sm_vsock_send_rx(struct sm_vsock *vs, const struct sm_chain *c, const struct sm_vsock_hdr *h)
 {
 	uint8_t wire[SM_VSOCK_HDR_SIZE];
 
@@ -309,9 +353,9 @@ static bool send_refusals(struct sm_vsock *vs)
 	struct sm_chain *c = &vs->chains[0];
 
 	while (vs->nrefusals) {
-		if (!pop_rx(vs, c, 0))
+		if (!sm_vsock_pop_rx(vs, c, 0))
 			return false;
-		send_header(vs, c, &vs->refusals[vs->refusal_at]);
+		sm_vsock_send_rx(vs, c, &vs->refusals[vs->refusal_at]);
 		vs->refusal_at = (vs->refusal_at + 1) % SM_VSOCK_REFUSALS_MAX;
 		vs->nrefusals--;
 	}
@@ -324,46 +368,54 @@ static bool send_control(struct sm_stream *s)
 	struct sm_chain *c = &vs->chains[0];
 	struct sm_vsock_hdr h;
 
+	if (s->error && s->flow.state == SM_FLOW_OVER && s->flow.pending) {
+		if (!sm_tsi_tell_error(vs->tsi, s))
+			return false;
+		s->error = 0;
+	}
 	while (s->flow.pending) {
-		if (!pop_rx(vs, c, 0))
+		if (!sm_vsock_pop_rx(vs, c, 0))
 			return false;
 		if (!sm_flow_next(&s->flow, &h)) {
 			sm_vq_unpop(queue(vs, RX));
 			break;
 		}
 		address(s, &h);
-		send_header(vs, c, &h);
+		sm_vsock_send_rx(vs, c, &h);
 	}
 	return true;
 }
 
-/* Buffers for one readv: *chains of them, payload of `room` bytes at most. The number of iovecs in
- * vs->io, 0 if there is no buffer. */
-static int gather(struct sm_vsock *vs, uint32_t room, uint32_t *chains)
+int sm_vsock_gather(struct sm_vsock *vs, uint32_t room, uint32_t skip, uint32_t *chains)
 {
+	uint32_t max = *chains;
 	int used = 0, n = 0;
 
 	*chains = 0;
-	while (room && *chains < SM_VSOCK_CHAINS_MAX &&
+	while (room && *chains < max &&
 	       used + SM_CHAIN_IOV_MAX <= SM_VSOCK_IOVS_MAX) {
 		struct sm_chain *c = &vs->chains[*chains];
 		uint32_t part;
 		int r;
 
-		if (!pop_rx(vs, c, used))
+		if (!sm_vsock_pop_rx(vs, c, used))
 			break;
-		part = c->in_len - SM_VSOCK_HDR_SIZE;
-		if (part > room)
-			part = room;
-		r = sm_chain_in_iov(c, SM_VSOCK_HDR_SIZE, part, vs->io + n, IOV_MAX - n);
-		if (r < 0) {
-			sm_vq_unpop(queue(vs, RX));
-			if (!n) { /* one buffer in more pieces than readv takes */
-				sm_vq_break(queue(vs, RX));
-				broken(vs);
-			}
+		if (c->in_len <= SM_VSOCK_HDR_SIZE + skip) {
+			sm_vsock_unpop_rx(vs);
+			sm_vsock_break_rx(vs);
 			break;
 		}
+		part = c->in_len - SM_VSOCK_HDR_SIZE - skip;
+		if (part > room)
+			part = room;
+		r = sm_chain_in_iov(c, SM_VSOCK_HDR_SIZE + skip, part, vs->io + n, IOV_MAX - 1 - n);
+		if (r < 0) {
+			sm_vsock_unpop_rx(vs);
+			if (!n) /* one buffer in more pieces than readv takes */
+				sm_vsock_break_rx(vs);
+			break;
+		}
+		skip = 0;
 		n += r;
 		used += c->nout + c->nin;
 		room -= part;
@@ -378,7 +430,7 @@ static void send_data(struct sm_stream *s, uint32_t n, uint32_t chains)
 	struct sm_vsock *vs = s->vs;
 	struct sm_vsock_hdr h;
 
-	vs->counters.rx_bytes += n;
+	*(s->tsi ? &vs->counters.tsi_rx_bytes : &vs->counters.rx_bytes) += n;
 	for (uint32_t i = 0; i < chains; i++) {
 		struct sm_chain *c = &vs->chains[i];
 		uint32_t part = c->in_len - SM_VSOCK_HDR_SIZE;
@@ -391,7 +443,7 @@ static void send_data(struct sm_stream *s, uint32_t n, uint32_t chains)
 			part = n;
 		sm_flow_data(&s->flow, part, &h);
 		address(s, &h);
-		send_header(vs, c, &h);
+		sm_vsock_send_rx(vs, c, &h);
 		n -= part;
 	}
 }
@@ -401,11 +453,11 @@ static int send_source(struct sm_stream *s)
 {
 	struct sm_vsock *vs = s->vs;
 	uint32_t room = sm_flow_credit(&s->flow);
-	uint32_t chains;
+	uint32_t chains = SM_VSOCK_CHAINS_MAX;
 	ssize_t r;
 	int n;
 
-	n = gather(vs, room < STREAM_BYTES ? room : STREAM_BYTES, &chains);
+	n = sm_vsock_gather(vs, room < STREAM_BYTES ? room : STREAM_BYTES, 0, &chains);
 	if (!n)
 		return -ENOBUFS;
 	r = sm_stream_read(s, vs->io, n);
@@ -419,42 +471,66 @@ static int send_source(struct sm_stream *s)
 	return r > 0 ? (int)r : 0;
 }
 
+/* The bytes that stream s sent, -ENOBUFS without rx buffers. */
+static int serve(struct sm_stream *s)
+{
+	struct sm_vsock *vs = s->vs;
+	int r = 0;
+
+	/* Data carries the credit, and comes before the end of it: so control goes after, but for
+	 * the handshake. */
+	if (sm_flow_shakes_hands(&s->flow) && !send_control(s))
+		return -ENOBUFS;
+	if (has_data(s) && sm_flow_credit(&s->flow))
+		r = send_source(s);
+	if (r < 0 || !send_control(s))
+		return -ENOBUFS;
+	TAILQ_REMOVE(&vs->ready, s, ready);
+	s->is_ready = false;
+	sm_vsock_touch(s); /* back to the tail if there is more */
+	return r;
+}
+
 /* Whether there is more than one turn's worth. */
 static bool pump(struct sm_vsock *vs)
 {
 	uint32_t bytes = 0;
 	struct sm_stream *s;
+	int r;
 
-	if (!send_refusals(vs))
+	if (!send_refusals(vs) || (vs->tsi && !sm_tsi_send_answers(vs->tsi)))
 		return false;
-	while ((s = TAILQ_FIRST(&vs->ready))) {
-		int r = 0;
+	/* Streams and the sockets of TSI take turns. */
+	while (bytes < RX_TURN_BYTES) {
+		bool idle = true;
 
-		if (bytes >= RX_TURN_BYTES)
-			return true;
-		/* Data carries the credit, and comes before the end of it: so control goes after,
-		 * but for the handshake. */
-		if (sm_flow_shakes_hands(&s->flow) && !send_control(s))
+		if (vs->tsi && sm_tsi_is_ready(vs->tsi)) {
+			r = sm_tsi_serve(vs->tsi);
+			if (r < 0)
+				return false;
+			bytes += (uint32_t)r + PACKET_COST;
+			idle = false;
+		}
+		s = TAILQ_FIRST(&vs->ready);
+		if (s) {
+			r = serve(s);
+			if (r < 0)
+				return false;
+			bytes += (uint32_t)r + PACKET_COST;
+		} else if (idle) {
 			return false;
-		if (has_data(s) && sm_flow_credit(&s->flow))
-			r = send_source(s);
-		if (r < 0 || !send_control(s))
-			return false;
-		bytes += (uint32_t)r + PACKET_COST;
-		TAILQ_REMOVE(&vs->ready, s, ready);
-		s->is_ready = false;
-		sm_vsock_touch(s); /* back to the tail if there is more */
+		}
 	}
-	return false;
+	return true;
 }
 
-static void turn(struct sm_vsock *vs)
+void sm_vsock_turn(struct sm_vsock *vs)
 {
 	bool more = receive(vs);
-	bool stuck = vs->nrefusals == SM_VSOCK_REFUSALS_MAX;
+	bool stuck = is_stuck(vs);
 
 	more |= pump(vs);
-	more |= stuck && vs->nrefusals < SM_VSOCK_REFUSALS_MAX;
+	more |= stuck && !is_stuck(vs);
 	sm_vq_notify(queue(vs, TX));
 	sm_vq_notify(queue(vs, RX));
 	reap(vs);
@@ -470,7 +546,7 @@ static void on_work(void *arg, uint32_t events)
 	eventfd_t v;
 
 	eventfd_read(vs->work_fd, &v);
-	turn(vs);
+	sm_vsock_turn(vs);
 }
 
 static void on_kick(void *arg, uint32_t events)
@@ -482,7 +558,7 @@ static void on_kick(void *arg, uint32_t events)
 		if (vs->kick_io[i])
 			eventfd_read(queue(vs, i)->kick_fd, &v);
 	}
-	turn(vs);
+	sm_vsock_turn(vs);
 }
 
 static struct sm_vsock *of(struct sm_vdev *dev)
@@ -523,6 +599,8 @@ static void reset(struct sm_vdev *dev)
 	struct sm_stream *s;
 
 	vs->nrefusals = 0;
+	if (vs->tsi)
+		sm_tsi_reset(vs->tsi);
 	LIST_FOREACH(s, &vs->all, all) {
 		sm_flow_abandon(&s->flow, -ECONNRESET);
 		sm_vsock_touch(s);
@@ -534,6 +612,18 @@ const struct sm_vdev_ops sm_vsock_ops = {
 	.name = "vsock",
 	.id = VIRTIO_ID_VSOCK,
 	.nqueues = QUEUES,
+	.config_size = sizeof(uint64_t),
+	.config_read = config_read,
+	.start = start,
+	.stop = stop,
+	.reset = reset,
+};
+
+const struct sm_vdev_ops sm_vsock_tsi_ops = {
+	.name = "vsock",
+	.id = VIRTIO_ID_VSOCK,
+	.nqueues = QUEUES,
+	.features = 1ull << SM_VSOCK_F_DGRAM,
 	.config_size = sizeof(uint64_t),
 	.config_read = config_read,
 	.start = start,
@@ -573,6 +663,7 @@ void sm_vsock_free(struct sm_vsock *vs)
 		return;
 	while ((s = LIST_FIRST(&vs->all)))
 		sm_vsock_stream_free(s);
+	sm_tsi_free(vs->tsi);
 	while ((l = LIST_FIRST(&vs->listeners))) {
 		LIST_REMOVE(l, link);
 		free(l);

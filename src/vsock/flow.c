@@ -2,9 +2,9 @@
 /*
  * See flow.h for the states. Credit (virtio 1.2, 5.10.6.3), as both sides count it:
  *
- *	in:	SM_VSOCK_BUF ─┬─ in_cnt - fwd_cnt	bytes that we hold
- *	                      └─ in_cnt - fwd_told	bytes that the guest thinks we hold;
- *	                         			past half of it an update goes out
+ *	in:	buf ─┬─ in_cnt - fwd_cnt	bytes that we hold
+ *	             └─ in_cnt - fwd_told	bytes that the guest thinks we hold;
+ *	                			past half of it an update goes out
  *	out:	guest_alloc - (out_cnt - guest_fwd)	what we may send
  *
  * All counters wrap at 2^32; differences are what counts.
@@ -45,12 +45,21 @@ static void over(struct sm_flow *f, int err)
 
 void sm_flow_wait(struct sm_flow *f)
 {
-	*f = (struct sm_flow){ .state = SM_FLOW_WAITING };
+	*f = (struct sm_flow){ .state = SM_FLOW_WAITING, .buf = SM_VSOCK_BUF };
 }
 
 void sm_flow_connect(struct sm_flow *f)
 {
-	*f = (struct sm_flow){ .state = SM_FLOW_CONNECTING, .pending = PENDING(REQUEST) };
+	*f = (struct sm_flow){ .state = SM_FLOW_CONNECTING,
+			       .pending = PENDING(REQUEST),
+			       .buf = SM_VSOCK_BUF };
+}
+
+void sm_flow_open(struct sm_flow *f, uint32_t guest_alloc, uint32_t buf)
+{
+	*f = (struct sm_flow){
+		.state = SM_FLOW_OPEN, .plain = true, .guest_alloc = guest_alloc, .buf = buf
+	};
 }
 
 void sm_flow_reset(struct sm_flow *f, int err)
@@ -103,7 +112,7 @@ bool sm_flow_complete(const struct sm_flow *f)
 
 static void consider_update(struct sm_flow *f)
 {
-	if (f->fwd_cnt != f->fwd_told && f->in_cnt - f->fwd_told > SM_VSOCK_BUF / 2 &&
+	if (f->fwd_cnt != f->fwd_told && f->in_cnt - f->fwd_told > f->buf / 2 &&
 	    (f->state == SM_FLOW_OPEN || f->state == SM_FLOW_CLOSING))
 		f->pending |= PENDING(CREDIT_UPDATE);
 }
@@ -120,6 +129,8 @@ static uint8_t to_tell(const struct sm_flow *f)
 {
 	uint8_t tell = 0;
 
+	if (f->plain)
+		return f->guest_shut & SM_VSOCK_SHUT_RCV ? 0 : f->host_shut & SM_VSOCK_SHUT_SEND;
 	if (f->host_shut == SM_VSOCK_SHUT_BOTH)
 		return SM_VSOCK_SHUT_BOTH;
 	if ((f->host_shut & SM_VSOCK_SHUT_RCV) && !(f->guest_shut & SM_VSOCK_SHUT_SEND))
@@ -166,7 +177,7 @@ static uint32_t violation(struct sm_flow *f)
 
 static uint32_t take_data(struct sm_flow *f, uint32_t len)
 {
-	if ((f->guest_shut & SM_VSOCK_SHUT_SEND) || len > SM_VSOCK_BUF - sm_flow_held(f))
+	if ((f->guest_shut & SM_VSOCK_SHUT_SEND) || len > f->buf - sm_flow_held(f))
 		return violation(f);
 	f->in_cnt += len;
 	if (f->host_shut & SM_VSOCK_SHUT_RCV) {
@@ -252,7 +263,7 @@ static void fill(struct sm_flow *f, uint16_t op, uint32_t len, struct sm_vsock_h
 		.len = len,
 		.type = SM_VSOCK_STREAM,
 		.op = op,
-		.buf_alloc = SM_VSOCK_BUF,
+		.buf_alloc = f->buf,
 		.fwd_cnt = f->fwd_cnt,
 	};
 	f->fwd_told = f->fwd_cnt;

@@ -18,6 +18,9 @@
  *	      └──RST──► OVER(-ECONNREFUSED)    OVER(0), RST to the guest ◄────────────┘
  *
  *	  any ──reset or broken rule──► OVER(-ECONNRESET, -EPROTO …)
+ *
+ * A *plain* flow is a stream of TSI's extension (docs/tsi.md), opened by control packets: it is born
+ * OPEN, is told of our ends only that we send no more, and stays CLOSING until the guest closes.
  */
 enum sm_flow_state {
 	SM_FLOW_WAITING,	/* for the guest to connect. Nothing is sent. Takes: REQUEST */
@@ -46,6 +49,8 @@ struct sm_flow {
 	uint8_t guest_shut;		/* SM_VSOCK_SHUT_*: what the guest ended */
 	uint8_t host_shut;		/* what we ended */
 	uint8_t told_shut;		/* what the guest was told of it */
+	bool plain;
+	uint32_t buf;			/* bytes of the guest that we hold at most */
 	uint32_t in_cnt;		/* bytes taken from the guest */
 	uint32_t fwd_cnt;		/* of which left for the sink */
 	uint32_t fwd_told;		/* what the guest knows of that */
@@ -55,6 +60,9 @@ struct sm_flow {
 
 void sm_flow_wait(struct sm_flow *f);
 void sm_flow_connect(struct sm_flow *f);
+
+/* A plain flow; guest_alloc 0: nothing is sent before the guest's first packet. */
+void sm_flow_open(struct sm_flow *f, uint32_t guest_alloc, uint32_t buf);
 
 /* A packet of this stream: SM_FLOW_* bits. */
 uint32_t sm_flow_packet(struct sm_flow *f, const struct sm_vsock_hdr *h);

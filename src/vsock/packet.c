@@ -56,6 +56,9 @@ enum sm_vsock_verdict sm_vsock_hdr_check(const struct sm_vsock_hdr *h, uint64_t 
 		return SM_VSOCK_DROP;
 	if (h->type == SM_VSOCK_STREAM && h->dst_cid == SM_VSOCK_HOST_CID)
 		return SM_VSOCK_TAKE;
+	if (h->type == SM_VSOCK_DGRAM && h->op == SM_VSOCK_OP_RW &&
+	    h->dst_cid == SM_VSOCK_HOST_CID)
+		return SM_VSOCK_TAKE_DGRAM;
 	/* A reset is never answered, and datagrams have no connection to reset. */
 	if (h->op == SM_VSOCK_OP_RST || h->type == SM_VSOCK_DGRAM)
 		return SM_VSOCK_DROP;

@@ -8,6 +8,8 @@
 /* The header of a virtio-vsock packet (virtio 1.2, 5.10.6): 44 bytes, little endian, no padding. */
 #define SM_VSOCK_HDR_SIZE 44u
 
+#define SM_VSOCK_F_DGRAM 3 /* the feature bit of libkrunfw's kernels */
+
 enum sm_vsock_type { SM_VSOCK_STREAM = 1, SM_VSOCK_SEQPACKET = 2, SM_VSOCK_DGRAM = 3 };
 
 enum sm_vsock_op {
@@ -41,6 +43,7 @@ void sm_vsock_hdr_encode(const struct sm_vsock_hdr *h, uint8_t wire[SM_VSOCK_HDR
 /* What to do with a packet that came from the guest, before any stream is looked at. */
 enum sm_vsock_verdict {
 	SM_VSOCK_TAKE,		/* a stream packet for the host, its payload whole */
+	SM_VSOCK_TAKE_DGRAM,	/* a datagram for the host, whole: TSI's */
 	SM_VSOCK_REFUSE,	/* answer with RST: another type of socket, another host */
 	SM_VSOCK_DROP,		/* not from this guest, payload short, nothing to answer to */
 	SM_VSOCK_VERDICT_NUM

@@ -136,12 +136,41 @@ static void close_shared(struct sm_stream *s, int fd)
 	close(fd);
 }
 
+/* The socket of a plain flow outlives both ways, as that of the guest's program does: its options
+ * can be asked for. A way that the peer ended needs no shutdown(2), and neither does close(2). */
+static void end_plain(struct sm_stream *s, struct sm_end *e)
+{
+	if (e == &s->sink && !s->error && s->flow.state != SM_FLOW_OVER &&
+	    s->flow.guest_shut != SM_VSOCK_SHUT_BOTH)
+		shutdown(e->fd, SHUT_WR);
+	e->fd = -1;
+	e->ready = false;
+}
+
+/* #syscalls:loop setsockopt */
+static void close_plain(struct sm_stream *s)
+{
+	const struct linger linger = { .l_onoff = s->abort };
+
+	if (s->fd < 0)
+		return;
+	if (s->abort || s->lingers)
+		setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	sm_loop_forget(s->loop, s->source.io);
+	s->source.io = NULL;
+	sm_close(&s->fd);
+}
+
 static void end(struct sm_stream *s, struct sm_end *e, const struct sm_end *other, int how)
 {
 	int fd = e->fd;
 
 	if (fd < 0)
 		return;
+	if (s->flow.plain) {
+		end_plain(s, e);
+		return;
+	}
 	if (!s->shared) {
 		close_end(s, e);
 		return;
@@ -178,6 +207,7 @@ void sm_stream_close(struct sm_stream *s)
 {
 	end(s, &s->sink, &s->source, SHUT_WR);
 	end(s, &s->source, &s->sink, SHUT_RD);
+	close_plain(s);
 	drop_held(s);
 }
 
@@ -205,6 +235,8 @@ ssize_t sm_stream_read(struct sm_stream *s, const struct iovec *iov, int n)
 		s->source.ready = false;
 		return s->source.always ? -EIO : -EAGAIN; /* no event would ever end that */
 	}
+	if (s->flow.plain && !s->error)
+		s->error = errno;
 	/* A tty whose other side hung up has no end of file but this. */
 	return errno == EIO ? 0 : -errno;
 }
@@ -262,13 +294,13 @@ static int hold(struct sm_stream *s, const struct iovec *iov, int n)
 	if (!n)
 		return 0;
 	if (!s->held)
-		s->held = malloc(SM_VSOCK_BUF);
+		s->held = malloc(s->flow.buf);
 	if (!s->held)
 		return -ENOMEM;
 	for (int i = 0; i < n; i++) {
-		uint32_t at = (s->held_at + s->held_len) % SM_VSOCK_BUF;
+		uint32_t at = (s->held_at + s->held_len) % s->flow.buf;
 		uint32_t len = (uint32_t)iov[i].iov_len;
-		uint32_t first = len < SM_VSOCK_BUF - at ? len : SM_VSOCK_BUF - at;
+		uint32_t first = len < s->flow.buf - at ? len : s->flow.buf - at;
 
 		memcpy(s->held + at, iov[i].iov_base, first);
 		memcpy(s->held, (const uint8_t *)iov[i].iov_base + first, len - first);
@@ -277,12 +309,21 @@ static int hold(struct sm_stream *s, const struct iovec *iov, int n)
 	return 0;
 }
 
+static void fail_sink(struct sm_stream *s, int err)
+{
+	if (s->flow.plain && !s->error)
+		s->error = -err;
+	sm_stream_end_sink(s);
+}
+
 int sm_stream_write(struct sm_stream *s, struct iovec *iov, int n)
 {
-	if (!s->held_len && write_some(s, &iov, &n) < 0) {
+	int r = s->held_len ? 0 : write_some(s, &iov, &n);
+
+	if (r < 0) {
 		for (; n; n--, iov++)
 			sm_flow_forwarded(&s->flow, (uint32_t)iov->iov_len);
-		sm_stream_end_sink(s);
+		fail_sink(s, r);
 		return 0;
 	}
 	return hold(s, iov, n);
@@ -290,7 +331,7 @@ int sm_stream_write(struct sm_stream *s, struct iovec *iov, int n)
 
 static void flush(struct sm_stream *s)
 {
-	uint32_t first = SM_VSOCK_BUF - s->held_at;
+	uint32_t first = s->flow.buf - s->held_at;
 	struct iovec ring[2], *iov = ring;
 	uint64_t before = s->written;
 	int n = 1, r;
@@ -302,9 +343,9 @@ static void flush(struct sm_stream *s)
 		ring[n++] = (struct iovec){ s->held, s->held_len - first };
 	r = write_some(s, &iov, &n);
 	s->held_len -= (uint32_t)(s->written - before);
-	s->held_at = (uint32_t)((s->held_at + (s->written - before)) % SM_VSOCK_BUF);
+	s->held_at = (uint32_t)((s->held_at + (s->written - before)) % s->flow.buf);
 	if (r < 0) {
-		sm_stream_end_sink(s);
+		fail_sink(s, r);
 		return;
 	}
 	if (s->held_len)
@@ -322,16 +363,32 @@ static void source_event(struct sm_stream *s, uint32_t events)
 		s->source.ready = true;
 }
 
+/* What arrived before the socket failed is still to be read, and then reading says how it failed:
+ * unless it was read to its end already. #syscalls:loop getsockopt */
+static void plain_gone(struct sm_stream *s)
+{
+	socklen_t len = sizeof(int);
+	int e = 0;
+
+	if (s->source.fd >= 0 || s->fd < 0 || s->error)
+		return;
+	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &e, &len) < 0)
+		e = errno;
+	s->error = e || s->sink.fd < 0 ? e : EPIPE;
+}
+
 static void sink_event(struct sm_stream *s, uint32_t events)
 {
 	bool gone = events & (EPOLLERR | EPOLLHUP);
 
+	if (s->flow.plain && gone)
+		plain_gone(s);
 	if (s->sink.fd < 0 || !(gone || (events & EPOLLOUT)))
 		return;
 	s->sink.ready = true;
 	if (s->held_len)
 		flush(s);
-	else if (gone) /* no need to wait for the guest to write in vain */
+	else if (gone && !s->flow.plain) /* no need to wait for the guest to write in vain */
 		sm_stream_end_sink(s);
 }
 
@@ -358,6 +415,18 @@ static void on_shared(void *arg, uint32_t events)
 	source_event(s, events);
 	sink_event(s, events);
 	s->changed(s);
+}
+
+void sm_stream_join(struct sm_stream *s, int fd, struct sm_io *io, struct sm_loop *loop,
+		    sm_stream_changed_fn *changed)
+{
+	s->source = s->sink = (struct sm_end){ .fd = fd, .socket = true, .ready = true };
+	s->source.io = io;
+	s->fd = fd;
+	s->shared = true;
+	s->loop = loop;
+	s->changed = changed;
+	sm_io_set(io, on_shared, s);
 }
 
 static int watch(struct sm_stream *s, struct sm_end *e, uint32_t events, sm_io_fn *fn)

@@ -2,6 +2,7 @@
 #ifndef SM_VSOCK_STREAM_H
 #define SM_VSOCK_STREAM_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -36,7 +37,15 @@ struct sm_stream {
 	struct sm_end source, sink;
 	bool shared;		/* source.fd is sink.fd, watched by source.io */
 
-	uint8_t *held;		/* ring of SM_VSOCK_BUF bytes while something is held, else NULL */
+	/* of a plain flow, whose descriptor is a TCP socket: open until the flow is OVER */
+	int fd;			/* -1: not plain, or closed */
+	int error;		/* how the socket failed, an errno: to be told before RST */
+	bool abort;		/* close such that the peer sees RST */
+	struct sockaddr_in6 peer;	/* an accepted connection's, in either family */
+	uint32_t key;			/* TSI's base dialect: the socket's */
+	bool lingers;		/* its SO_LINGER would make close(2) wait */
+
+	uint8_t *held;		/* ring of flow.buf bytes while something is held, else NULL */
 	uint32_t held_at, held_len;
 	uint64_t written;	/* bytes given to the sink */
 	struct sm_loop *loop;
@@ -48,7 +57,7 @@ struct sm_stream {
 	uint32_t drain_at;	/* drained when fwd_cnt gets there */
 
 	/* the device's: in which of its lists it is, and the links */
-	bool hashed, owned, accepted, is_ready, is_due, is_done;
+	bool hashed, owned, accepted, tsi, is_ready, is_due, is_done;
 	LIST_ENTRY(sm_stream) by_ports, by_host_port, all;
 	TAILQ_ENTRY(sm_stream) ready, due;
 };
@@ -56,6 +65,10 @@ struct sm_stream {
 /* A stream of these descriptors (-1: none; the same number twice: both). They are its own from 0
  * on, and stay the caller's on -errno: -EBADF, -EINVAL (blocking, and cannot be opened anew). */
 int sm_stream_adopt(struct sm_stream *s, int source, int sink);
+
+/* A plain flow's socket, non-blocking, and its watch: its own from now on. */
+void sm_stream_join(struct sm_stream *s, int fd, struct sm_io *io, struct sm_loop *loop,
+		    sm_stream_changed_fn *changed);
 
 /* Starts to watch the descriptors. changed(s) runs after events: an end became ready, what was held
  * was written, or a sink that failed was ended. 0 or -errno. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "vsock/device.h"
+#include "vsock/tsi.h"
 
 static uint32_t bucket(uint32_t guest_port, uint32_t host_port)
 {
@@ -12,20 +13,22 @@ static uint32_t bucket(uint32_t guest_port, uint32_t host_port)
 	return (h >> 16) % SM_VSOCK_BUCKETS;
 }
 
-struct sm_stream *sm_vsock_stream_new(struct sm_vsock *vs)
+struct sm_stream *sm_vsock_stream_new(struct sm_vsock *vs, bool tsi)
 {
 	struct sm_stream *s;
 
-	if (vs->nstreams == SM_VSOCK_FLOWS_MAX)
+	if (!tsi && vs->nstreams - vs->ntsi == SM_VSOCK_FLOWS_MAX)
 		return NULL;
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return NULL;
 	s->vs = vs;
-	s->source.fd = s->sink.fd = -1;
+	s->source.fd = s->sink.fd = s->fd = -1;
 	sm_flow_wait(&s->flow);
 	LIST_INSERT_HEAD(&vs->all, s, all);
 	vs->nstreams++;
+	s->tsi = tsi;
+	vs->ntsi += tsi;
 	return s;
 }
 
@@ -42,6 +45,9 @@ void sm_vsock_stream_free(struct sm_stream *s)
 		TAILQ_REMOVE(&vs->due, s, due);
 	LIST_REMOVE(s, all);
 	vs->nstreams--;
+	vs->ntsi -= s->tsi;
+	if (s->tsi)
+		sm_tsi_freed(vs->tsi);
 	if (s->accepted)
 		vs->naccepted--;
 	free(s);

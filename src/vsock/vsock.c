@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "vsock/device.h"
+#include "vsock/tsi.h"
 
 #define FIRST_OWN_PORT (1u << 20)
 
@@ -21,7 +22,8 @@ struct sm_vdev *sm_vsock_vdev(struct sm_vsock *vs)
 void sm_vsock_counters(const struct sm_vsock *vs, struct sm_vsock_counters *out)
 {
 	*out = vs->counters;
-	out->flows = vs->nstreams;
+	out->flows = vs->nstreams + (vs->tsi ? vs->tsi->nsocks : 0);
+	out->listeners = vs->tsi ? vs->tsi->nlisteners : 0;
 }
 
 static bool in_use(struct sm_vsock *vs, uint32_t port)
@@ -46,9 +48,9 @@ static int new_stream(struct sm_vsock *vs, uint32_t port, const struct sm_vsock_
 	struct sm_stream *s;
 	int r;
 
-	if (vs->nstreams == SM_VSOCK_FLOWS_MAX)
+	if (vs->nstreams - vs->ntsi == SM_VSOCK_FLOWS_MAX)
 		return -ENOSPC;
-	s = sm_vsock_stream_new(vs);
+	s = sm_vsock_stream_new(vs, false);
 	if (!s)
 		return -ENOMEM;
 	r = sm_stream_adopt(s, d->source, d->sink);
@@ -154,7 +156,7 @@ static struct sm_stream *accept_on(struct sm_vsock *vs, const struct sm_vsock_li
 		return NULL;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
 		return NULL;
-	s = sm_vsock_stream_new(vs);
+	s = sm_vsock_stream_new(vs, false);
 	if (!s || sm_stream_adopt(s, sv[0], sv[0]) < 0) {
 		if (s)
 			sm_vsock_stream_free(s);

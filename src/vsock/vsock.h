@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/err.h"
 #include "base/loop.h"
 #include "virtio/device.h"
 
@@ -39,6 +40,10 @@ struct sm_vsock_counters {
 	uint64_t tx_bytes;	/* from the guest, written to sinks */
 	uint64_t drops;		/* packets that made no sense and those refused */
 	uint64_t credit_stalls;	/* times a stream used up the guest's credit */
+	uint64_t tsi_rx_bytes, tsi_tx_bytes;	/* the same of TSI, which are not in those */
+	uint64_t listeners;	/* of TSI, that there are now */
+	uint64_t datagrams;	/* of TSI, both ways */
+	uint64_t denials;	/* of TSI's policy */
 };
 
 int sm_vsock_new(struct sm_loop *loop, uint64_t guest_cid, struct sm_vsock **vs);
@@ -46,6 +51,15 @@ int sm_vsock_new(struct sm_loop *loop, uint64_t guest_cid, struct sm_vsock **vs)
 void sm_vsock_free(struct sm_vsock *vs);
 struct sm_vdev *sm_vsock_vdev(struct sm_vsock *vs);
 void sm_vsock_counters(const struct sm_vsock *vs, struct sm_vsock_counters *out);
+
+/* TSI, the guest's sockets in our network namespace (docs/tsi.md), with rules and a port map as
+ * tsi_policy.h has them. Before the transport is made; 0, or -errno and err. */
+struct sm_vsock_tsi {
+	const char *policy, *ports;	/* may be NULL */
+	uint32_t flows_max;		/* sockets and streams, 0: as many as there may be */
+};
+int sm_vsock_enable_tsi(struct sm_vsock *vs, const struct sm_vsock_tsi *config,
+			struct sm_err *err);
 
 /* How a stream ended: 0, or -errno (-ECONNRESET: the guest reset it or the device was reset;
  * -ECONNREFUSED: nobody listens in the guest; -EPROTO: the guest broke the rules; others: a

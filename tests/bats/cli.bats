@@ -477,6 +477,45 @@ busy_text() {
 	[[ $output == *supermachine.io/vcpus* ]]
 }
 
+@test "annotations and settings choose the network, its policy and its ports" {
+	args sleep 1000
+	background
+	vmm=$(tr '\0' ' ' < "/proc/$(pid_of "$ID")/cmdline")
+	[[ $vmm == *' --network tsi'* && $vmm != *policy* && $vmm != *' --ports'* ]]
+	jq -s '(.[0] // {}) + {networkPolicy: ["deny 10.0.0.0/8", "deny any:25 tcp"], ports: ["80:81"]}' "${SUPERMACHINE_CONFIG:-/dev/null}" > "$BATS_TEST_TMPDIR/settings"
+	export SUPERMACHINE_CONFIG=$BATS_TEST_TMPDIR/settings
+	sm run -d -b "$BUNDLE" "$ID-2" < /dev/null
+	vmm=$(tr '\0' ' ' < "/proc/$(pid_of "$ID-2")/cmdline")
+	[[ $vmm == *' --network-policy deny 10.0.0.0/8, deny any:25 tcp --ports 80:81 '* ]]
+	config '.annotations = {"supermachine.io/network-policy": "default deny", "supermachine.io/ports": "8080:80/tcp"}'
+	sm run -d -b "$BUNDLE" "$ID-3" < /dev/null
+	vmm=$(tr '\0' ' ' < "/proc/$(pid_of "$ID-3")/cmdline")
+	[[ $vmm == *' --network-policy deny 10.0.0.0/8, deny any:25 tcp; default deny --ports 8080:80/tcp '* ]]
+	config '.annotations = {"supermachine.io/network": "none"}'
+	sm run -d -b "$BUNDLE" "$ID-4" < /dev/null
+	vmm=$(tr '\0' ' ' < "/proc/$(pid_of "$ID-4")/cmdline")
+	[[ $vmm == *' --network none '* ]]
+	config '.annotations = {"supermachine.io/network": "tap"}'
+	fails 1 'sm-runtime create failed: config.json: annotations: supermachine.io/network "tap": must be tsi or none' \
+		create -b "$BUNDLE" "$ID-5"
+}
+
+@test "sysctls of net, and any port, in the container's network namespace; not in the host's" {
+	args sleep 1000
+	before=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)
+	config '.linux.sysctl = {"net.ipv4.ping_group_range": "0 1000", "net/ipv4/ip_unprivileged_port_start": "500", "net.no.such": "1"}'
+	background
+	netns() { nsenter -t "$(pid_of "$1")" -n cat "/proc/sys/net/ipv4/$2"; }
+	[ "$(netns "$ID" ip_unprivileged_port_start)" = 0 ]
+	[ "$(netns "$ID" ping_group_range)" = "0"$'\t'"1000" ]
+	[[ $(tr '\0' ' ' < "/proc/$(pid_of "$ID")/cmdline") != *--bind-privileged* ]]
+	grep -F 'net/no/such: No such file or directory' "$ROOT/$ID/vmm.log"
+	config '.linux.namespaces |= map(select(.type != "network")) | del(.linux.sysctl)'
+	sm run -d -b "$BUNDLE" "$ID-2" < /dev/null
+	[[ $(tr '\0' ' ' < "/proc/$(pid_of "$ID-2")/cmdline") == *--bind-privileged* ]]
+	[ "$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)" = "$before" ]
+}
+
 # ---- state and list ------------------------------------------------------------------------------
 
 @test "state: runc's members in runc's order, no newline at the end" {

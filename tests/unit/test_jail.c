@@ -121,6 +121,16 @@ static long try_socket(const struct cell *c)
 	return syscall(SYS_socket, AF_INET, SOCK_STREAM, 0);
 }
 
+static long try_other_socket(const struct cell *c)
+{
+	return syscall(SYS_socket, AF_NETLINK, SOCK_RAW, 0);
+}
+
+static long try_unix_socket(const struct cell *c)
+{
+	return syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0);
+}
+
 static long try_ptrace(const struct cell *c)
 {
 	return syscall(SYS_ptrace, 16, 1, 0, 0);
@@ -217,7 +227,9 @@ static const struct attempt loop_tries[] = {
 	{ "openat", try_proc_root, ENOENT },
 	{ "openat", try_sysctl, ENOENT },
 	{ "openat", try_create, EROFS },
-	{ "socket", try_socket, KILLED },
+	{ "socket", try_socket, 0 }, /* the guest's */
+	{ "socket", try_other_socket, KILLED },
+	{ "socket", try_unix_socket, KILLED },
 	{ "ptrace", try_ptrace, KILLED },
 	{ "mmap", try_mmap_exec, KILLED },
 	{ "mmap", try_mmap, 0 },
@@ -313,7 +325,7 @@ static int open_export(bool readonly)
 
 static void go_to_jail(struct cell *c, uid_t uid)
 {
-	const struct sm_jail_config config = { .id = "unit" };
+	const struct sm_jail_config config = { .id = "unit", .binds_privileged = true };
 	sm_auto_err struct sm_err err = SM_ERR_INIT;
 
 	c->rw = open_export(false);
@@ -351,7 +363,7 @@ static int run_try(enum sm_jail_thread kind, try_fn *fn, char *text)
 		dup2(null, 1);
 		dup2(p[1], 2);
 		go_to_jail(&c, 0);
-		if (sm_jail_thread(kind) < 0)
+		if (sm_jail_thread(kind, false) < 0)
 			_exit(103);
 		_exit(fn(&c) < 0 ? errno : 0);
 	}
@@ -452,7 +464,7 @@ static void expect_status(const char *text, const char *line)
 	assert_non_null(strstr(text, line));
 }
 
-static void run_status(enum sm_jail_thread kind, uid_t uid, char *text)
+static void run_status(enum sm_jail_thread kind, bool binds, uid_t uid, char *text)
 {
 	int p[2], status;
 	size_t len = 0;
@@ -469,7 +481,7 @@ static void run_status(enum sm_jail_thread kind, uid_t uid, char *text)
 		dup2(open("/dev/null", O_RDWR), 2);
 		go_to_jail(&c, uid);
 		fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-		if (fd < 0 || sm_jail_thread(kind) < 0)
+		if (fd < 0 || sm_jail_thread(kind, binds) < 0)
 			_exit(103);
 		while ((n = pread(fd, buf, sizeof(buf), (off_t)len)) > 0 &&
 		       write(p[1], buf, (size_t)n) == n)
@@ -490,13 +502,16 @@ static void test_capabilities(void **state)
 {
 	char text[8192];
 
-	run_status(SM_JAIL_LOOP, 0, text);
+	run_status(SM_JAIL_LOOP, false, 0, text);
 	expect_status(text, "CapEff:\t0000000000000000");
 	expect_status(text, "CapPrm:\t0000000000000000");
 	expect_status(text, "CapBnd:\t0000000000000000");
 	expect_status(text, "CapAmb:\t0000000000000000");
 	expect_status(text, "NoNewPrivs:\t1");
 	expect_status(text, "Seccomp:\t2");
+	run_status(SM_JAIL_LOOP, true, 0, text);
+	expect_status(text, "CapEff:\t0000000000000400"); /* CAP_NET_BIND_SERVICE */
+	expect_status(text, "CapPrm:\t0000000000000400");
 }
 
 /* Who has no privileges stays where he is, behind the filter all the same. */
@@ -504,7 +519,7 @@ static void test_unprivileged(void **state)
 {
 	char text[8192];
 
-	run_status(SM_JAIL_LOOP, 65534, text);
+	run_status(SM_JAIL_LOOP, false, 65534, text);
 	expect_status(text, "CapEff:\t0000000000000000");
 	expect_status(text, "NoNewPrivs:\t1");
 	expect_status(text, "Seccomp:\t2");

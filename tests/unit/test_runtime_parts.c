@@ -234,6 +234,8 @@ static void test_settings(void **state)
 		"{\"hugepages\":1}",
 		"{\"earlyConsole\":\"yes\"}",
 		"{\"coreDumps\":[]}",
+		"{\"network\":\"tap\"}",
+		"{\"networkPolicy\":\"deny any\"}",
 	};
 	sm_auto_settings struct sm_settings *none = NULL, *all = NULL;
 
@@ -248,7 +250,9 @@ static void test_settings(void **state)
 				       "\"kernel\":\"/k\",\"initrd\":\"/i\",\"vmm\":\"/v\","
 				       "\"qemu\":\"/q\",\"kernelParameters\":[\"a\",\"b\"],"
 				       "\"hugepages\":true,\"earlyConsole\":true,"
-				       "\"coreDumps\":true,\"unknown\":{}}",
+				       "\"coreDumps\":true,\"network\":\"none\","
+				       "\"networkPolicy\":[\"deny any\",\"default deny\"],"
+				       "\"ports\":[\"80:81\"],\"unknown\":{}}",
 				       &all, NULL),
 			 0);
 	assert_int_equal(all->hypervisor, SM_HYPERVISOR_KVM);
@@ -261,6 +265,11 @@ static void test_settings(void **state)
 	assert_string_equal(all->vmm, "/v");
 	assert_string_equal(all->qemu, "/q");
 	assert_int_equal(all->kernel_parameters.n, 2);
+	assert_false(all->tsi);
+	assert_string_equal(all->network_policy, "deny any, default deny");
+	assert_string_equal(all->ports, "80:81");
+	assert_true(none->tsi);
+	assert_string_equal(none->network_policy, "");
 	for (size_t i = 0; i < SM_ARRAY_SIZE(bad); i++) {
 		struct sm_settings *s = NULL;
 
