@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Datagram sockets: UDP and ICMP echo. */
+#include <linux/bpf-cgroup.h>
 #include <linux/jhash.h>
 #include <linux/net.h>
 #include <linux/timekeeping.h>
@@ -55,6 +56,8 @@ static int disconnect(struct sock *sk)
 		return err;
 	spin_lock(&tsk->lock);
 	tsk->peer.sa.sa_family = 0;
+	/* A port that the connect chose is gone with it. */
+	WRITE_ONCE(tsk->named, tsi_addr_port(&tsk->local) != 0);
 	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
 	spin_unlock(&tsk->lock);
 	return 0;
@@ -224,11 +227,12 @@ static int dgram_sendmsg(struct socket *sock, struct msghdr *msg, size_t len)
 		return -EMSGSIZE;
 	if (msg->msg_flags & MSG_OOB)
 		return -EOPNOTSUPP;
-	err = destination(sk, msg, &to);
+	/* As with inet, also a send that goes nowhere binds. */
+	err = prepare(sk);
+	if (!err)
+		err = destination(sk, msg, &to);
 	if (!err && msg->msg_controllen)
 		err = tsi_cmsg_get(sk, msg, &d);
-	if (!err)
-		err = prepare(sk);
 	if (err)
 		return err;
 	if (to.sa.sa_family) {
@@ -402,6 +406,7 @@ static int dgram_release(struct socket *sock)
 	if (!sk)
 		return 0;
 	tsk = tsi_sk(sk);
+	BPF_CGROUP_RUN_PROG_INET_SOCK_RELEASE(sk);
 	lock_sock(sk);
 	if (tsk->host == TSI_HOST_OPEN)
 		tsi_release_host(tsk->key->key, TSI_HOST_PORT);

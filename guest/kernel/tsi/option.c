@@ -179,7 +179,7 @@ static int set_on_host(struct sock *sk, int level, int name, sockptr_t val, unsi
 	err = tsi_need_host(sk);
 	if (!err) {
 		fill(o, tsk, level, name, len);
-		if (never_fails(sk, level, name))
+		if (len >= sizeof(int) && never_fails(sk, level, name))
 			err = tsi_post(tsk->key, TSI_SETSOCKOPT, o, sizeof(o->o) + len);
 		else
 			err = tsi_request(tsk->key, o, sizeof(o->o) + len, &reply);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Streams: connect, listen, accept, and their ends. */
+#include <linux/bpf-cgroup.h>
 #include <linux/net.h>
 #include <linux/poll.h>
 #include <linux/sched/signal.h>
@@ -42,6 +43,8 @@ static void start_over(struct sock *sk)
 	tsk->fin_sent = false;
 	tsk->rst_errno = 0;
 	__skb_queue_purge(&sk->sk_receive_queue);
+	kfree_skb(tsk->gathered);
+	tsk->gathered = NULL;
 	WRITE_ONCE(tsk->rx_cnt, tsk->fwd_cnt);
 	spin_unlock(&tsk->lock);
 	tsi_key_put(tsk->key);
@@ -498,6 +501,7 @@ void tsi_stream_rx(struct sock *sk, struct sk_buff *skb)
 		sk->sk_data_ready(sk);
 	if (changed) {
 		sk->sk_state_change(sk);
+		sk_wake_async(sk, SOCK_WAKE_WAITD, op == VIRTIO_VSOCK_OP_RST ? POLL_HUP : POLL_IN);
 		if (sk->sk_err)
 			sk_error_report(sk);
 	}
@@ -544,6 +548,8 @@ static int stream_shutdown(struct socket *sock, int how)
 		err = -ENOTCONN;
 		fallthrough;
 	default:
+		if (how & SEND_SHUTDOWN)
+			tsi_stream_flush(sk);
 		spin_lock(&tsk->lock);
 		WRITE_ONCE(sk->sk_shutdown, sk->sk_shutdown | how);
 		if (sk->sk_state == TCP_ESTABLISHED && (how & SEND_SHUTDOWN) && !tsk->fin_sent) {
@@ -577,6 +583,7 @@ static void close_connection(struct sock *sk)
 	struct tsi_sock *tsk = tsi_sk(sk);
 	bool lingers = sock_flag(sk, SOCK_LINGER) && !(current->flags & PF_EXITING);
 
+	tsi_stream_flush(sk);
 	if (tsi_stream_unread(tsk) || (sock_flag(sk, SOCK_LINGER) && !sk->sk_lingertime)) {
 		tsi_stream_op(tsk, VIRTIO_VSOCK_OP_RST, 0);
 		return;
@@ -597,6 +604,7 @@ static int stream_release(struct socket *sock)
 	if (!sk)
 		return 0;
 	tsk = tsi_sk(sk);
+	BPF_CGROUP_RUN_PROG_INET_SOCK_RELEASE(sk);
 	lock_sock(sk);
 	state = READ_ONCE(sk->sk_state);
 	if (state == TCP_LISTEN)
@@ -609,6 +617,8 @@ static int stream_release(struct socket *sock)
 	WRITE_ONCE(tsk->host, TSI_HOST_GONE);
 	tsi_stream_close_locked(sk, 0);
 	spin_unlock(&tsk->lock);
+	kfree_skb(tsk->gathered);
+	tsk->gathered = NULL;
 	sock_orphan(sk);
 	sock->sk = NULL;
 	release_sock(sk);
@@ -634,7 +644,7 @@ static __poll_t stream_poll(struct file *file, struct socket *sock, poll_table *
 	if (shutdown & RCV_SHUTDOWN)
 		mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
 	if (state != TCP_SYN_SENT) {
-		if (tsi_stream_unread(tsk) >= sock_rcvlowat(sk, 0, INT_MAX))
+		if (tsi_stream_readable(sk))
 			mask |= EPOLLIN | EPOLLRDNORM;
 		if (state == TCP_ESTABLISHED && !(shutdown & SEND_SHUTDOWN) &&
 		    !tsi_stream_writable(sk)) {
@@ -674,7 +684,8 @@ static __poll_t stream_poll(struct file *file, struct socket *sock, poll_table *
 	.sendmsg = tsi_stream_sendmsg,		\
 	.recvmsg = tsi_stream_recvmsg,		\
 	.mmap = sock_no_mmap,			\
-	.sendpage = sock_no_sendpage,		\
+	.sendpage = tsi_stream_sendpage,		\
+	.splice_eof = tsi_stream_splice_eof,	\
 }
 
 const struct proto_ops tsi_stream_ops = TSI_STREAM_OPS(PF_INET, inet_ioctl);

@@ -86,8 +86,19 @@ u32 tsi_stream_unread(const struct tsi_sock *tsk)
 	return READ_ONCE(tsk->rx_cnt) - READ_ONCE(tsk->fwd_cnt);
 }
 
-static u32 space(const struct tsi_sock *tsk)
+/* As many as SO_RCVLOWAT asks for, as far as credit can bring them. */
+bool tsi_stream_readable(const struct sock *sk)
 {
+	const struct tsi_sock *tsk = tsi_sk(sk);
+
+	return tsi_stream_unread(tsk) >=
+	       min_t(u32, sock_rcvlowat(sk, 0, INT_MAX), READ_ONCE(tsk->buf_alloc) / 2);
+}
+
+/* Bytes that the host has room for. */
+u32 tsi_stream_space(const struct sock *sk)
+{
+	const struct tsi_sock *tsk = tsi_sk(sk);
 	u32 out = READ_ONCE(tsk->tx_cnt) - READ_ONCE(tsk->peer_fwd_cnt);
 	u32 buf = READ_ONCE(tsk->peer_buf_alloc);
 
@@ -98,7 +109,7 @@ static u32 space(const struct tsi_sock *tsk)
 bool tsi_stream_writable(const struct sock *sk)
 {
 	const struct tsi_sock *tsk = tsi_sk(sk);
-	u32 n = space(tsk);
+	u32 n = tsi_stream_space(sk);
 
 	return n && n >= READ_ONCE(tsk->peer_buf_alloc) / 4 &&
 	       sk_wmem_alloc_get(sk) < READ_ONCE(sk->sk_sndbuf);
@@ -158,7 +169,7 @@ bool tsi_stream_append(struct sock *sk, struct sk_buff *skb)
 		__skb_queue_tail(&sk->sk_receive_queue, len <= SMALL_MAX ? compact(skb) : skb);
 	}
 	WRITE_ONCE(tsk->rx_cnt, tsk->rx_cnt + len);
-	return tsi_stream_unread(tsk) >= sk->sk_rcvlowat;
+	return tsi_stream_readable(sk);
 }
 
 /* Bytes were read: tells the host before it runs short of credit. */
@@ -199,25 +210,32 @@ static struct sk_buff *new_data(struct sock *sk, struct msghdr *msg, u32 len, in
 	return NULL;
 }
 
-static bool may_send(const struct sock *sk)
+bool tsi_stream_may_send(const struct sock *sk)
 {
 	return READ_ONCE(sk->sk_state) == TCP_ESTABLISHED && !READ_ONCE(sk->sk_err) &&
 	       !(READ_ONCE(sk->sk_shutdown) & SEND_SHUTDOWN);
 }
 
-/* Until there is space, or no sense in waiting any more. */
-static int wait_space(struct sock *sk, long *timeo)
+static bool has_space(const struct sock *sk)
+{
+	return tsi_stream_space(sk) && sk_wmem_alloc_get(sk) < READ_ONCE(sk->sk_sndbuf);
+}
+
+/* Until there is space, or no sense in waiting any more; once a writer has to wait, until it is worth it. */
+int tsi_stream_wait_space(struct sock *sk, long *timeo)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);
 	DEFINE_WAIT_FUNC(wait, woken_wake_function);
 	int err = 0;
 
+	if (has_space(sk))
+		return 0;
 	add_wait_queue(sk_sleep(sk), &wait);
 	for (;;) {
 		sk_set_bit(SOCKWQ_ASYNC_NOSPACE, sk);
 		WRITE_ONCE(tsk->want_space, true);
 		smp_mb();
-		if (!may_send(sk) || tsi_stream_writable(sk))
+		if (!tsi_stream_may_send(sk) || tsi_stream_writable(sk))
 			break;
 		err = -EAGAIN;
 		if (!*timeo)
@@ -226,17 +244,35 @@ static int wait_space(struct sock *sk, long *timeo)
 		if (signal_pending(current))
 			break;
 		err = 0;
-		sk_wait_event(sk, timeo, !may_send(sk) || tsi_stream_writable(sk), &wait);
+		sk_wait_event(sk, timeo, !tsi_stream_may_send(sk) || tsi_stream_writable(sk), &wait);
 	}
 	remove_wait_queue(sk_sleep(sk), &wait);
+	return err;
+}
+
+/* A packet of data, for whose bytes there is space; takes it. */
+int tsi_stream_send_data(struct sock *sk, struct sk_buff *skb)
+{
+	struct tsi_sock *tsk = tsi_sk(sk);
+	int err = -EPIPE;
+
+	fill_header(skb, VIRTIO_VSOCK_OP_RW, 0, tsk->key->key, tsk->host_port, skb->len);
+	spin_lock(&tsk->lock);
+	if (sk->sk_state == TCP_ESTABLISHED) {
+		WRITE_ONCE(tsk->tx_cnt, tsk->tx_cnt + skb->len);
+		err = queue_packet(tsk, skb);
+		skb = NULL;
+	}
+	spin_unlock(&tsk->lock);
+	kfree_skb(skb);
+	virtio_vsock_tsi_kick();
 	return err;
 }
 
 /* One packet; bytes or -errno. */
 static int send_some(struct sock *sk, struct msghdr *msg)
 {
-	struct tsi_sock *tsk = tsi_sk(sk);
-	u32 n = min3((u32)min_t(size_t, msg_data_left(msg), U32_MAX), space(tsk),
+	u32 n = min3((u32)min_t(size_t, msg_data_left(msg), U32_MAX), tsi_stream_space(sk),
 		     (u32)VIRTIO_VSOCK_MAX_PKT_BUF_SIZE);
 	struct sk_buff *skb;
 	int err;
@@ -244,19 +280,7 @@ static int send_some(struct sock *sk, struct msghdr *msg)
 	skb = new_data(sk, msg, n, &err);
 	if (!skb)
 		return err;
-	fill_header(skb, VIRTIO_VSOCK_OP_RW, 0, tsk->key->key, tsk->host_port, n);
-	spin_lock(&tsk->lock);
-	if (sk->sk_state == TCP_ESTABLISHED) {
-		WRITE_ONCE(tsk->tx_cnt, tsk->tx_cnt + n);
-		err = queue_packet(tsk, skb);
-		skb = NULL;
-	} else {
-		err = -EPIPE;
-	}
-	spin_unlock(&tsk->lock);
-	kfree_skb(skb);
-	virtio_vsock_tsi_kick();
-	return err ?: n;
+	return tsi_stream_send_data(sk, skb) ?: n;
 }
 
 int tsi_stream_sendmsg(struct socket *sock, struct msghdr *msg, size_t len)
@@ -274,17 +298,15 @@ int tsi_stream_sendmsg(struct socket *sock, struct msghdr *msg, size_t len)
 	timeo = sock_sndtimeo(sk, flags & MSG_DONTWAIT);
 	if (sk->sk_state != TCP_ESTABLISHED)
 		err = sk_stream_wait_connect(sk, &timeo);
+	if (!err)
+		err = tsi_stream_flush(sk);
 	while (!err && msg_data_left(msg)) {
-		if (!may_send(sk)) {
-			err = -EPIPE;
-		} else if (!space(tsi_sk(sk)) ||
-			   sk_wmem_alloc_get(sk) >= READ_ONCE(sk->sk_sndbuf)) {
-			err = wait_space(sk, &timeo);
-		} else {
-			n = send_some(sk, msg);
-			err = min(n, 0);
-			sent += max(n, 0);
-		}
+		err = tsi_stream_may_send(sk) ? tsi_stream_wait_space(sk, &timeo) : -EPIPE;
+		if (err || !tsi_stream_may_send(sk))
+			continue;
+		n = send_some(sk, msg);
+		err = min(n, 0);
+		sent += max(n, 0);
 	}
 	if (!sent && err)
 		err = sk_stream_error(sk, flags, err);

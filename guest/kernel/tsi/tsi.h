@@ -86,6 +86,7 @@ struct tsi_sock {
 	u32 rx_cnt, fwd_cnt, told_fwd_cnt, buf_alloc;
 	int rst_errno;			/* what ERROR said */
 	bool peer_fin, fin_sent;
+	struct sk_buff *gathered;	/* pages of a splice(2) on their way into a packet */
 	bool want_space;		/* wake somebody when there is room again */
 
 	/* A listener, and a stream that nobody accepted yet. */
@@ -176,11 +177,22 @@ int tsi_stream_op_locked(struct tsi_sock *tsk, u16 op, u32 flags, gfp_t gfp);
 int tsi_stream_rst(u32 key, u32 host_port);
 void tsi_stream_credit(struct tsi_sock *tsk, const struct virtio_vsock_hdr *hdr);
 bool tsi_stream_append(struct sock *sk, struct sk_buff *skb);
+bool tsi_stream_readable(const struct sock *sk);
 bool tsi_stream_writable(const struct sock *sk);
+bool tsi_stream_may_send(const struct sock *sk);
+u32 tsi_stream_space(const struct sock *sk);
+int tsi_stream_wait_space(struct sock *sk, long *timeo);
+int tsi_stream_send_data(struct sock *sk, struct sk_buff *skb);
 void tsi_stream_write_space(struct sock *sk);
 int tsi_stream_sendmsg(struct socket *sock, struct msghdr *msg, size_t len);
 int tsi_stream_recvmsg(struct socket *sock, struct msghdr *msg, size_t len, int flags);
 u32 tsi_stream_unread(const struct tsi_sock *tsk);
+
+/* stream_page.c */
+int tsi_stream_flush(struct sock *sk);
+ssize_t tsi_stream_sendpage(struct socket *sock, struct page *page, int offset, size_t size,
+			    int flags);
+void tsi_stream_splice_eof(struct socket *sock);
 
 /* dgram.c */
 void tsi_dgram_rx(struct sock *sk, struct sk_buff *skb);
