@@ -3,6 +3,7 @@
 #include <linux/init.h>
 #include <linux/moduleparam.h>
 #include <linux/sysctl.h>
+#include <linux/wait.h>
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 
@@ -16,6 +17,8 @@ struct tsi_net {
 
 static bool tsi_boot;			/* the command line's tsi=1 */
 static bool tsi_refused;		/* the host does not speak the extension */
+static bool tsi_ready;			/* it does, and answered */
+static DECLARE_WAIT_QUEUE_HEAD(ready_wait);
 static unsigned int tsi_net_id;
 static struct tsi_key *hello_key;
 
@@ -65,7 +68,23 @@ unsigned int tsi_rx_buf(void)
 	return SKB_WITH_OVERHEAD(clamp_t(unsigned int, roundup_pow_of_two(rx_buf), 4096, 65536));
 }
 
-/* The host speaks to us from here on. */
+#define READY_TIMEOUT (10 * HZ)
+
+/* 0 once the host has answered HELLO; what is asked before it would be forgotten. */
+int tsi_wait_ready(void)
+{
+	long left;
+
+	if (likely(READ_ONCE(tsi_ready)))
+		return 0;
+	left = wait_event_killable_timeout(ready_wait, READ_ONCE(tsi_ready) || READ_ONCE(tsi_refused),
+					   READY_TIMEOUT);
+	if (left < 0)
+		return -EINTR;
+	return READ_ONCE(tsi_ready) ? 0 : -ENETDOWN;
+}
+
+/* The device can carry packets from here on. */
 void tsi_device_up(void)
 {
 	struct tsi_wire_hello h = { .version = cpu_to_le32(TSI_VERSION) };
@@ -87,6 +106,7 @@ void tsi_device_down(void)
 {
 	if (!tsi_boot)
 		return;
+	WRITE_ONCE(tsi_ready, false);
 	tsi_for_each(reset_sock);
 	tsi_keys_fail(-ECONNRESET);
 }
@@ -148,7 +168,9 @@ static void take_hello(const struct tsi_wire_answer *a)
 {
 	int result = (int)le32_to_cpu(a->result);
 
+	WRITE_ONCE(tsi_ready, result >= 0);
 	WRITE_ONCE(tsi_refused, result < 0);
+	wake_up_all(&ready_wait);
 	if (result < 0)
 		pr_warn("tsi: the host does not speak it (%d): no network\n", result);
 }

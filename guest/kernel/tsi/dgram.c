@@ -245,7 +245,7 @@ static int dgram_sendmsg(struct socket *sock, struct msghdr *msg, size_t len)
 	skb = new_datagram(sk, msg, len, &d, noblock, &err);
 	if (!skb)
 		return err;
-	err = ask ? tsi_request_skb(tsk->key, skb, &reply) : tsi_send(skb);
+	err = ask ? tsi_check_host(sk, tsi_request_skb(tsk->key, skb, &reply)) : tsi_send(skb);
 	if (ask && !err)
 		remember(tsk, &to);
 	return err ?: len;

@@ -155,6 +155,12 @@ static void note(struct sock *sk, int level, int name, const struct option *o, u
 	}
 }
 
+/* The host may have ended it while the request was on its way. */
+static bool is_stream(const struct sock *sk)
+{
+	return sk->sk_type == SOCK_STREAM && tsi_sk(sk)->peer.sa.sa_family;
+}
+
 static int set_on_host(struct sock *sk, int level, int name, sockptr_t val, unsigned int len)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);
@@ -185,8 +191,9 @@ static int set_on_host(struct sock *sk, int level, int name, sockptr_t val, unsi
 			err = tsi_request(tsk->key, o, sizeof(o->o) + len, &reply);
 	}
 	/* A connection that has ended takes options too. */
-	if (err == -ENOTCONN || err == -EBADF)
+	if (err == -ENOTCONN || (err == -EBADF && is_stream(sk)))
 		err = 0;
+	err = tsi_check_host(sk, err);
 	if (!err)
 		note(sk, level, name, o, len);
 	release_sock(sk);
@@ -234,6 +241,8 @@ static int get_from_host(struct sock *sk, int level, int name, u8 *data, u32 *le
 		fill(&o, tsk, level, name, *len);
 		err = tsi_request(tsk->key, &o.o, sizeof(o.o), &reply);
 	}
+	if (err != -EBADF || !is_stream(sk))
+		err = tsi_check_host(sk, err);
 	release_sock(sk);
 	/* Of a connection that has ended there is nothing left to say but that. */
 	if (err == -ENOTCONN || err == -EBADF) {

@@ -206,6 +206,9 @@ int tsi_need_host(struct sock *sk)
 		return 0;
 	if (host == TSI_HOST_GONE)
 		return -ENOTCONN;
+	err = tsi_wait_ready();
+	if (err)
+		return err;
 	if (!tsk->key) {
 		tsk->key = tsi_key_new();
 		if (!tsk->key)
@@ -217,6 +220,20 @@ int tsi_need_host(struct sock *sk)
 	if (!err)
 		WRITE_ONCE(tsk->host, TSI_HOST_OPEN);
 	return err;
+}
+
+/* CREATE is not answered: that it failed is seen by what came after it. */
+int tsi_check_host(struct sock *sk, int err)
+{
+	struct tsi_sock *tsk = tsi_sk(sk);
+
+	if (err != -EBADF)
+		return err;
+	spin_lock(&tsk->lock);
+	if (tsk->host == TSI_HOST_OPEN && !tsk->accepted)
+		WRITE_ONCE(tsk->host, TSI_HOST_NONE);
+	spin_unlock(&tsk->lock);
+	return -ENOBUFS;
 }
 
 static void fill_name(struct tsi_wire_name *n, u32 key, const struct tsi_addr *addr)
@@ -235,7 +252,7 @@ int tsi_request_name(struct sock *sk, u32 op, const struct tsi_addr *addr)
 	struct tsi_wire_name n;
 
 	fill_name(&n, k->key, addr);
-	return tsi_request(k, &n, sizeof(n), &reply);
+	return tsi_check_host(sk, tsi_request(k, &n, sizeof(n), &reply));
 }
 
 /* To any address and port, and without waiting; tsi_settle() does where the name is asked for. */

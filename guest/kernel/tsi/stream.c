@@ -230,7 +230,10 @@ void tsi_stream_connected(struct sock *sk, const struct virtio_vsock_hdr *hdr,
 		spin_unlock(&tsk->lock);
 		return;
 	}
-	if (result) {
+	if (result == -EBADF) {
+		WRITE_ONCE(tsk->host, TSI_HOST_NONE);
+		tsi_stream_close_locked(sk, ENOBUFS);
+	} else if (result) {
 		tsi_stream_close_locked(sk, result < 0 && result >= -MAX_ERRNO ? -result : EIO);
 	} else {
 		if (named)
@@ -261,7 +264,7 @@ static int stream_listen(struct socket *sock, int backlog)
 		l.key = cpu_to_le32(tsi_sk(sk)->key->key);
 		l.backlog = cpu_to_le32(backlog);
 		WRITE_ONCE(tsi_sk(sk)->backlog, backlog);
-		err = tsi_request(tsi_sk(sk)->key, &l, sizeof(l), &reply);
+		err = tsi_check_host(sk, tsi_request(tsi_sk(sk)->key, &l, sizeof(l), &reply));
 	}
 	release_sock(sk);
 	return err;
@@ -515,9 +518,14 @@ void tsi_stream_reset_all(struct sock *sk)
 	struct tsi_sock *tsk = tsi_sk(sk);
 
 	spin_lock(&tsk->lock);
-	if (sk->sk_state != TCP_CLOSE)
+	if (sk->sk_state != TCP_CLOSE) {
 		tsi_stream_close_locked(sk, ECONNRESET);
-	WRITE_ONCE(tsk->host, TSI_HOST_GONE);
+		WRITE_ONCE(tsk->host, TSI_HOST_GONE);
+	} else if (tsk->host == TSI_HOST_OPEN) {
+		/* Bound at most: the next call begins anew. */
+		WRITE_ONCE(sk->sk_err, ECONNRESET);
+		WRITE_ONCE(tsk->host, TSI_HOST_NONE);
+	}
 	spin_unlock(&tsk->lock);
 	sk->sk_state_change(sk);
 	sk_error_report(sk);

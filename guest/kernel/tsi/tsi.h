@@ -120,6 +120,9 @@ extern struct proto tsi_prot, tsi6_prot;
 extern const struct proto_ops tsi_stream_ops, tsi6_stream_ops, tsi_dgram_ops, tsi6_dgram_ops;
 extern unsigned int tsi_stream_buf;
 
+/* core.c */
+int tsi_wait_ready(void);
+
 /* table.c */
 struct tsi_key *tsi_key_new(void);
 struct tsi_key *tsi_key_find(u32 key);
@@ -141,6 +144,7 @@ int tsi_post(struct tsi_key *key, u32 op, const void *payload, u32 len);
 int tsi_settle(struct tsi_key *key, u32 op);
 void tsi_answer(struct tsi_key *key, u32 op, const struct tsi_wire_answer *a, u32 len);
 int tsi_need_host(struct sock *sk);
+int tsi_check_host(struct sock *sk, int err);
 int tsi_request_name(struct sock *sk, u32 op, const struct tsi_addr *addr);
 int tsi_post_bind(struct sock *sk);
 
