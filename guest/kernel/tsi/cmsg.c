@@ -145,6 +145,7 @@ void tsi_cmsg_put(struct sock *sk, struct msghdr *msg, const struct tsi_wire_dgr
 	}
 	mapped = from->sin6_family == AF_INET || ipv6_addr_v4mapped(&from->sin6_addr);
 	put_v6(sk, msg, d, mapped);
+	/* IPV6_PKTINFO has the address mapped, IP_PKTINFO alone has it as it is. */
 	if (mapped && inet_sk(sk)->cmsg_flags)
-		put_v4(sk, msg, d, d->local + 12);
+		put_v4(sk, msg, d, d->local + (inet6_sk(sk)->rxopt.bits.rxinfo ? 12 : 0));
 }

@@ -17,7 +17,8 @@ struct tsi_net {
 
 static bool tsi_boot;			/* the command line's tsi=1 */
 static bool tsi_refused;		/* the host does not speak the extension */
-static bool tsi_ready;			/* it does, and answered */
+static bool tsi_up;			/* there is a device */
+static bool tsi_ready;			/* the host answered */
 static DECLARE_WAIT_QUEUE_HEAD(ready_wait);
 static unsigned int tsi_net_id;
 static struct tsi_key *hello_key;
@@ -77,6 +78,8 @@ int tsi_wait_ready(void)
 
 	if (likely(READ_ONCE(tsi_ready)))
 		return 0;
+	if (!READ_ONCE(tsi_up))
+		return -ENETDOWN;
 	left = wait_event_killable_timeout(ready_wait, READ_ONCE(tsi_ready) || READ_ONCE(tsi_refused),
 					   READY_TIMEOUT);
 	if (left < 0)
@@ -89,8 +92,10 @@ void tsi_device_up(void)
 {
 	struct tsi_wire_hello h = { .version = cpu_to_le32(TSI_VERSION) };
 
-	if (tsi_boot && hello_key)
-		tsi_tell(TSI_HELLO, hello_key->key, &h, sizeof(h));
+	if (!tsi_boot || !hello_key)
+		return;
+	WRITE_ONCE(tsi_up, true);
+	tsi_tell(TSI_HELLO, hello_key->key, &h, sizeof(h));
 }
 
 static void reset_sock(struct sock *sk)
@@ -107,6 +112,7 @@ void tsi_device_down(void)
 	if (!tsi_boot)
 		return;
 	WRITE_ONCE(tsi_ready, false);
+	WRITE_ONCE(tsi_up, false);
 	tsi_for_each(reset_sock);
 	tsi_keys_fail(-ECONNRESET);
 }

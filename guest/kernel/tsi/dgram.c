@@ -14,7 +14,7 @@
  */
 #define HEAD_MAX 1536
 #define PAGE_ORDER 3
-#define COPY_MAX 2048
+#define COPY_MAX SKB_WITH_OVERHEAD(8192)
 
 #define PREFIX sizeof(struct tsi_wire_dgram)
 

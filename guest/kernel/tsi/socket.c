@@ -199,6 +199,7 @@ int tsi_ioctl(struct sock *sk, int cmd, unsigned long arg)
 			n = 0;
 		break;
 	case SIOCATMARK:
+	case SIOCOUTQNSD:
 		if (!stream)
 			return -ENOIOCTLCMD;
 		n = 0;

@@ -92,7 +92,6 @@ static void disconnect(struct sock *sk)
 	WRITE_ONCE(sk->sk_shutdown, 0);
 	sk->sk_err = 0;
 	spin_unlock(&tsk->lock);
-	sock_reset_flag(sk, SOCK_DONE);
 	sk->sk_disconnects++;
 }
 
@@ -484,7 +483,6 @@ void tsi_stream_rx(struct sock *sk, struct sk_buff *skb)
 	} else if (op == VIRTIO_VSOCK_OP_SHUTDOWN) {
 		if (flags & VIRTIO_VSOCK_SHUTDOWN_SEND) {
 			tsk->peer_fin = true;
-			sock_set_flag(sk, SOCK_DONE);
 			WRITE_ONCE(sk->sk_shutdown, sk->sk_shutdown | RCV_SHUTDOWN);
 		}
 		if (flags & VIRTIO_VSOCK_SHUTDOWN_RCV)

@@ -11,7 +11,7 @@
 
 /* A packet up to this does not keep its rx buffer, one up to the second is put behind the last one's bytes. */
 #define SMALL_MAX 256
-#define MERGE_MAX 2048
+#define MERGE_MAX 4096
 
 static void fill_header(struct sk_buff *skb, u16 op, u32 flags, u32 key, u32 host_port, u32 len)
 {
@@ -291,7 +291,7 @@ int tsi_stream_sendmsg(struct socket *sock, struct msghdr *msg, size_t len)
 	long timeo;
 	int n, err = 0;
 
-	if (flags & MSG_OOB)
+	if (flags & (MSG_OOB | MSG_FASTOPEN))
 		return -EOPNOTSUPP;
 	lock_sock(sk);
 	sk_clear_bit(SOCKWQ_ASYNC_NOSPACE, sk);
@@ -362,7 +362,7 @@ static void consume(struct sock *sk, u32 n)
 /* Why there is nothing to read: 1 for no reason but that it has not come. */
 static int why_empty(struct sock *sk)
 {
-	if (sock_flag(sk, SOCK_DONE))
+	if (READ_ONCE(tsi_sk(sk)->peer_fin))
 		return 0;
 	if (sk->sk_err)
 		return sock_error(sk);
