@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Socket options: some are the guest's, most are the host's, some are both. */
+#include <linux/net.h>
+#include <linux/sockptr.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <linux/netfilter_ipv4.h>
+#include <net/inet_sock.h>
+
+#include "tsi.h"
+
+enum where {
+	HERE,				/* sock_setsockopt() and no more */
+	HOST,
+	BOTH,
+	REFUSE,				/* -ENOPROTOOPT */
+	UNSUPPORTED,			/* -EOPNOTSUPP */
+	WHERE_NUM
+};
+
+static enum where where_socket(const struct sock *sk, int name)
+{
+	switch (name) {
+	case SO_REUSEADDR:
+	case SO_REUSEPORT:
+	case SO_KEEPALIVE:
+	case SO_BROADCAST:
+	case SO_OOBINLINE:
+	case SO_DONTROUTE:
+	case SO_PRIORITY:
+		return BOTH;
+	case SO_SNDBUF:
+	case SO_RCVBUF:
+	case SO_SNDBUFFORCE:
+	case SO_RCVBUFFORCE:
+		/* A stream's bounds here are credit. */
+		return sk->sk_type == SOCK_STREAM ? HOST : BOTH;
+	case SO_BINDTODEVICE:
+	case SO_BINDTOIFINDEX:
+	case SO_MAX_PACING_RATE:
+		return HOST;
+	case SO_ATTACH_FILTER:
+	case SO_ATTACH_BPF:
+	case SO_ATTACH_REUSEPORT_CBPF:
+	case SO_ATTACH_REUSEPORT_EBPF:
+	case SO_DETACH_REUSEPORT_BPF:
+	case SO_TXTIME:
+	case SO_RESERVE_MEM:
+		return REFUSE;
+	case SO_ZEROCOPY:
+		return UNSUPPORTED;
+	default:
+		return HERE;
+	}
+}
+
+static enum where where_tcp(const struct sock *sk, int name)
+{
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return REFUSE;
+	switch (name) {
+	/* What would need packets, or memory of the program. */
+	case TCP_REPAIR:
+	case TCP_REPAIR_QUEUE:
+	case TCP_REPAIR_OPTIONS:
+	case TCP_REPAIR_WINDOW:
+	case TCP_QUEUE_SEQ:
+	case TCP_ULP:
+	case TCP_MD5SIG:
+	case TCP_MD5SIG_EXT:
+	case TCP_ZEROCOPY_RECEIVE:
+	case TCP_FASTOPEN_CONNECT:
+	case TCP_INQ:
+		return REFUSE;
+	default:
+		return HOST;
+	}
+}
+
+static enum where where_is(const struct sock *sk, int level, int name)
+{
+	switch (level) {
+	case SOL_SOCKET:
+		return where_socket(sk, name);
+	case SOL_TCP:
+		return where_tcp(sk, name);
+	case SOL_IP:
+		return name == IP_HDRINCL || name == SO_ORIGINAL_DST ? REFUSE : HOST;
+	case SOL_IPV6:
+		if (sk->sk_family != AF_INET6)
+			return REFUSE;
+		return name == IPV6_ADDRFORM ? REFUSE : HOST;
+	case SOL_UDP:
+		return sk->sk_protocol == IPPROTO_UDP && name != UDP_CORK ? HOST : REFUSE;
+	default:
+		return REFUSE;
+	}
+}
+
+/* Those that the host's socket takes whatever their value: nobody need wait for it. */
+static bool never_fails(const struct sock *sk, int level, int name)
+{
+	if (level == SOL_SOCKET)
+		return name == SO_REUSEADDR || name == SO_REUSEPORT || name == SO_KEEPALIVE ||
+		       name == SO_BROADCAST || name == SO_OOBINLINE;
+	return level == SOL_TCP && (name == TCP_NODELAY || name == TCP_QUICKACK);
+}
+
+struct option {
+	struct tsi_wire_option o;
+	u8 val[TSI_OPT_MAX];
+} __packed;
+
+static void fill(struct option *o, const struct tsi_sock *tsk, int level, int name, u32 len)
+{
+	o->o = (struct tsi_wire_option){
+		.key = cpu_to_le32(tsk->key->key),
+		.host_port = cpu_to_le32(tsk->host_port),
+		.level = cpu_to_le32(level),
+		.name = cpu_to_le32(name),
+		.len = cpu_to_le32(len),
+	};
+}
+
+/* What the host has been told, and what follows here. With the sock locked. */
+static void note(struct sock *sk, int level, int name, const struct option *o, u32 len)
+{
+	struct tsi_sock *tsk = tsi_sk(sk);
+	struct inet_sock *inet = inet_sk(sk);
+	struct ipv6_pinfo *np = inet6_sk(sk);
+	int val = len >= sizeof(int) ? *(const int *)o->val : o->val[0];
+	u16 cmsg = 0;
+
+	if (level == SOL_SOCKET && name == SO_RCVBUF) {
+		u32 buf = clamp(val, 8 << 10, 8 << 20) * 2;
+
+		/* What the host was told is its to use. */
+		spin_lock(&tsk->lock);
+		if (sk->sk_state == TCP_CLOSE || buf > tsk->buf_alloc)
+			tsk->buf_alloc = buf;
+		spin_unlock(&tsk->lock);
+	} else if (level == SOL_IP) {
+		cmsg = name == IP_PKTINFO ? IP_CMSG_PKTINFO : name == IP_RECVTTL ? IP_CMSG_TTL :
+		       name == IP_RECVTOS ? IP_CMSG_TOS : 0;
+		inet->cmsg_flags = val ? inet->cmsg_flags | cmsg : inet->cmsg_flags & ~cmsg;
+	} else if (level == SOL_IPV6) {
+		if (name == IPV6_V6ONLY)
+			sk->sk_ipv6only = !!val;
+		else if (name == IPV6_RECVPKTINFO)
+			np->rxopt.bits.rxinfo = !!val;
+		else if (name == IPV6_RECVHOPLIMIT)
+			np->rxopt.bits.rxhlim = !!val;
+		else if (name == IPV6_RECVTCLASS)
+			np->rxopt.bits.rxtclass = !!val;
+	}
+}
+
+/* The host may have ended it while the request was on its way. */
+static bool is_stream(const struct sock *sk)
+{
+	return sk->sk_type == SOCK_STREAM && tsi_sk(sk)->peer.sa.sa_family;
+}
+
+static int set_on_host(struct sock *sk, int level, int name, sockptr_t val, unsigned int len)
+{
+	struct tsi_sock *tsk = tsi_sk(sk);
+	struct tsi_reply reply = { .op = TSI_SETSOCKOPT };
+	struct option *o;
+	int err;
+
+	len = min_t(unsigned int, len, TSI_OPT_MAX);
+	o = kzalloc(sizeof(*o), GFP_KERNEL);
+	if (!o)
+		return -ENOMEM;
+	if (copy_from_sockptr(o->val, val, len)) {
+		kfree(o);
+		return -EFAULT;
+	}
+	/* The host has no such privilege; what it grants everybody comes close. */
+	if (level == SOL_SOCKET && name == SO_SNDBUFFORCE)
+		name = SO_SNDBUF;
+	if (level == SOL_SOCKET && name == SO_RCVBUFFORCE)
+		name = SO_RCVBUF;
+	lock_sock(sk);
+	err = tsi_need_host(sk);
+	if (!err) {
+		fill(o, tsk, level, name, len);
+		if (len >= sizeof(int) && never_fails(sk, level, name))
+			err = tsi_post(tsk->key, TSI_SETSOCKOPT, o, sizeof(o->o) + len);
+		else
+			err = tsi_request(tsk->key, o, sizeof(o->o) + len, &reply);
+	}
+	/* A connection that has ended takes options too. */
+	if (err == -ENOTCONN || (err == -EBADF && is_stream(sk)))
+		err = 0;
+	err = tsi_check_host(sk, err);
+	if (!err)
+		note(sk, level, name, o, len);
+	release_sock(sk);
+	kfree(o);
+	return err;
+}
+
+int tsi_setsockopt(struct socket *sock, int level, int name, sockptr_t val, unsigned int len)
+{
+	struct sock *sk = sock->sk;
+	enum where where = where_is(sk, level, name);
+	int err;
+
+	switch (where) {
+	case REFUSE:
+		return -ENOPROTOOPT;
+	case UNSUPPORTED:
+		return -EOPNOTSUPP;
+	case HERE:
+	case BOTH:
+		err = sock_setsockopt(sock, level, name, val, len);
+		if (err || where == HERE)
+			return err;
+		break;
+	default:
+		if (level == SOL_SOCKET && len < sizeof(int) && name != SO_BINDTODEVICE)
+			return -EINVAL;
+		if ((name == SO_SNDBUFFORCE || name == SO_RCVBUFFORCE) && level == SOL_SOCKET &&
+		    !ns_capable(sock_net(sk)->user_ns, CAP_NET_ADMIN))
+			return -EPERM;
+	}
+	return set_on_host(sk, level, name, val, len);
+}
+
+static int get_from_host(struct sock *sk, int level, int name, u8 *data, u32 *len)
+{
+	struct tsi_sock *tsk = tsi_sk(sk);
+	struct tsi_reply reply = { .op = TSI_GETSOCKOPT, .data = data, .len = *len };
+	struct option o;
+	int err;
+
+	lock_sock(sk);
+	err = tsi_need_host(sk);
+	if (!err) {
+		fill(&o, tsk, level, name, *len);
+		err = tsi_request(tsk->key, &o.o, sizeof(o.o), &reply);
+	}
+	if (err != -EBADF || !is_stream(sk))
+		err = tsi_check_host(sk, err);
+	release_sock(sk);
+	/* Of a connection that has ended there is nothing left to say but that. */
+	if (err == -ENOTCONN || err == -EBADF) {
+		memset(data, 0, *len);
+		if (level == SOL_TCP && name == TCP_INFO && *len)
+			data[0] = TCP_CLOSE;
+		return 0;
+	}
+	if (!err)
+		*len = reply.len;
+	return err;
+}
+
+int tsi_getsockopt(struct socket *sock, int level, int name, char __user *val, int __user *lenp)
+{
+	struct sock *sk = sock->sk;
+	enum where where = where_is(sk, level, name);
+	u8 data[TSI_OPT_MAX];
+	int len, err;
+	u32 n;
+
+	if (where == REFUSE || where == UNSUPPORTED)
+		return -ENOPROTOOPT;
+	if (level == SOL_SOCKET && name != SO_SNDBUF && name != SO_RCVBUF && where != HOST)
+		return sock_getsockopt(sock, level, name, val, lenp);
+	if (get_user(len, lenp))
+		return -EFAULT;
+	if (len < 0)
+		return -EINVAL;
+	n = min(len, TSI_OPT_MAX);
+	err = get_from_host(sk, level, name, data, &n);
+	if (err)
+		return err;
+	if (put_user((int)n, lenp) || copy_to_user(val, data, n))
+		return -EFAULT;
+	return 0;
+}
