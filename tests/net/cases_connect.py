@@ -7,7 +7,7 @@ import signal
 import socket
 import struct
 
-from lib import ANY, NOROUTE, OWN, PROHIBITED, SILENT, UNREACHABLE, case, libc, own, raw, tcp, timeval
+from lib import ANY, NOROUTE, OWN, PROHIBITED, SILENT, UNREACHABLE, case, err, libc, own, raw, tcp, timeval
 
 OUT = select.POLLOUT
 TARGETS = case(pairs=('self', 'out'))
@@ -128,30 +128,45 @@ def refused_then_good(t):
 
 
 @case()
-def no_route(t):
+def no_way(t):
+	for label, host in (('no_route', NOROUTE), ('unreachable', UNREACHABLE), ('prohibited', PROHIBITED)):
+		s = tcp(t.f)
+		t.call(label, s.connect, (host[t.f], 80))
+		t.names(label, s)
+		t.sockerr(f'{label}.error', s)
+		t.poll(f'{label}.events', s)
+
+
+def no_way_non_blocking(t, host):
 	s = tcp(t.f)
-	t.call('connect', s.connect, (NOROUTE[t.f], 80))
 	s.setblocking(False)
-	t.call('non_blocking', s.connect, (NOROUTE[t.f], 80))
-	t.sockerr('error', s)
+	try:
+		s.connect((host[t.f], 80))
+		error = 0
+	except BlockingIOError:
+		t.until(s, OUT)
+		error = s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+	except OSError as e:
+		error = e.errno
+	t.note('error', err(error))
+	t.sockerr('then', s)
 	t.poll('events', s)
 
 
 @case()
-def unreachable(t):
-	s = tcp(t.f)
-	t.call('connect', s.connect, (UNREACHABLE[t.f], 80))
-	s.setblocking(False)
-	t.call('non_blocking', s.connect, (UNREACHABLE[t.f], 80))
-	t.sockerr('error', s)
+def no_route_non_blocking(t):
+	"""The errno at once, or EINPROGRESS and the errno by SO_ERROR: both are connect(2)'s to choose."""
+	no_way_non_blocking(t, NOROUTE)
 
 
 @case()
-def prohibited(t):
-	s = tcp(t.f)
-	t.call('connect', s.connect, (PROHIBITED[t.f], 80))
-	s.setblocking(False)
-	t.call('non_blocking', s.connect, (PROHIBITED[t.f], 80))
+def unreachable_non_blocking(t):
+	no_way_non_blocking(t, UNREACHABLE)
+
+
+@case()
+def prohibited_non_blocking(t):
+	no_way_non_blocking(t, PROHIBITED)
 
 
 @case()
