@@ -92,6 +92,7 @@ case("pid 1: its end ends all", sh="sleep 1000 & sleep 1000 & exit 4")
 case("pid 1: zombies wait for it", sh="(sh -c 'exit 3' & exec sleep 0.3) & sleep 0.1; "
      "ps -o stat,comm | grep -c '^Z'; wait; ps -o stat,comm | grep '^Z'")
 case("pid 1: orphans are its children", sh="""sh -c 'sleep 1000 &'
+until grep -q sleep /proc/[0-9]*/comm; do :; done 2> /dev/null
 for p in /proc/[0-9]*; do grep -q sleep $p/comm && cut -d' ' -f4 $p/stat; done""")
 case("pid 1: facts", sh="echo $$; cut -d' ' -f1,4,5,6,7,8 /proc/1/stat; "
      "cat /proc/1/comm; tr '\\0' ' ' < /proc/1/cmdline; "

@@ -149,23 +149,24 @@ for d in ("LINUX", "LINUX32", "LINUX64", ""):
          differs=None if d == "LINUX" else "personality")
 
 TTY = """.process.terminal = true | .process.consoleSize = {height: 33, width: 99}"""
-box_script = """stty -a; ls -l /dev/console | cut -c1; tty; ls -ln $(tty) | cut -c1-40
+box_script = """until stty size 2> /dev/null | grep -q 33; do :; done; stty -a; ls -l /dev/console | cut -c1; tty; ls -ln $(tty) | cut -c1-40
 cut -d' ' -f5-8 /proc/self/stat; test -t 0 && test -t 1 && test -t 2 && echo all; stat -c %t:%T /dev/console"""
-case("tty: facts", config=TTY, sh=box_script, script="""
-IN=/dev/null t script -qefc "$RT --root $PWD/state run -b b $C" log
-""", norm=["stty"], differs="onlcr")
-case("tty: exit code, signal", config=TTY, sh="echo x; kill -9 $$; exit 12", script="""
-IN=/dev/null t script -qefc "$RT --root $PWD/state run -b b $C" log""")
+# Nothing is typed, and the terminal has a size: what it has at first, both pass on at a time of their own.
+TYPED = "mkfifo keys; exec 9<> keys; export IN=keys; size='stty rows 33 columns 99'\n" \
+    "SIZED='until stty size 2> /dev/null | grep -q 33; do :; done'\n"
+case("tty: facts", TYPED + 't script -qefc "$size; $RT --root $PWD/state run -b b $C" log', TTY, sh=box_script,
+     norm=["stty"], differs="onlcr")
+case("tty: exit code, signal", TYPED + 't script -qefc "$size; $RT --root $PWD/state run -b b $C" log', TTY,
+     sh="echo x; kill -9 $$; exit 12")
 case("tty: none there", config=TTY, sh="tty", script="setsid -w bash -c '. $MATRIX/prelude.bash; t rt run -b b $C'")
 case("tty: run -d without a socket", config=TTY, script="t rt run -d -b b $C\nt rt create -b b $C\nls state 2> /dev/null")
 case("tty: a socket without a tty", script="t rt run -d --console-socket s -b b $C\n"
      "t rt create --console-socket s -b b $C\nt rt run --console-socket s -b b $C\nls state 2> /dev/null")
 case("tty: a socket that is not there", config=TTY, script="t rt run -d --console-socket s -b b $C\nls state 2> /dev/null",
      keeps="connect: no such file or directory")
-case("tty: an exec's", args=["sleep", "1000"], script="""
+case("tty: an exec's", TYPED + """
 rt run -d -b b $C < /dev/null > /dev/null
-t script -qefc "$RT --root $PWD/state exec -t $C sh -c 'tty; stty -a; ls -l /dev/console | cut -c1; exit 5'" log
-t script -qefc "$RT --root $PWD/state exec $C sh -c 'tty; test -t 1 || echo no; exit 5'" log
-t rt exec -t -d $C tty
-""", norm=["stty"],
-     differs="onlcr")
+t script -qefc "$size; $RT --root $PWD/state exec -t $C sh -c '$SIZED; tty; stty -a; ls -l /dev/console | cut -c1; exit 5'" log
+t script -qefc "$size; $RT --root $PWD/state exec $C sh -c 'tty; test -t 1 || echo no; exit 5'" log
+IN=/dev/null t rt exec -t -d $C tty
+""", args=["sleep", "1000"], norm=["stty"], differs="onlcr")

@@ -17,7 +17,7 @@ def mounts(*all):
 # The default set, as spec makes it.
 DEFAULTS = "/proc /dev /dev/pts /dev/shm /dev/mqueue /sys".split()
 box("mounts: default", {**{m: options(m, m not in ("/proc", "/sys")) for m in DEFAULTS},
-    "order": r"awk '$5 !~ /\/sys\/fs|acpi/ { print $5 }' /proc/self/mountinfo",
+    "order": r"awk '$5 !~ /\/sys\/fs|acpi|sysrq|kcore/ { print $5 }' /proc/self/mountinfo",
     "directories": "stat -c '%a %u %g %n' / /proc /dev /dev/pts /dev/shm /dev/mqueue /sys",
     "root is writable": "echo x > /f && cat /f",
     "root propagation": "awk '$5 == \"/\" { print $7 }' /proc/self/mountinfo",
