@@ -36,7 +36,7 @@ WORDS = {
     "rw then ro": ["rw", "ro"], "suid after nosuid": ["nosuid", "suid"], "exec after noexec": ["noexec", "exec"],
     "dev after nodev": ["nodev", "dev"], "sync": ["sync"], "dirsync": ["dirsync"], "mand": ["mand"],
     "all": ["nosuid", "nodev", "noexec", "ro", "noatime"],
-    "size": ["size=64k"], "size in percent": ["size=50%"], "size in bytes": ["size=65536"], "mode": ["mode=1750"],
+    "size": ["size=64k"], "size in percent": ["size=40%"], "size in bytes": ["size=65536"], "mode": ["mode=1750"],
     "mode, uid, gid": ["mode=711", "uid=5", "gid=7"], "nr_inodes": ["nr_inodes=77"],
     "size and flags": ["nosuid", "size=1m", "noexec", "mode=700"],
     "private": ["private"], "shared": ["shared"], "slave": ["slave"], "unbindable": ["unbindable"],
@@ -44,7 +44,7 @@ WORDS = {
 NAMES = {w: "/mnt/" + "".join(c for c in w if c.isalnum()) for w in WORDS}
 box("mounts: tmpfs", {w: options(at) + (f"; stat -c '%a %u %g' {at}") for w, at in NAMES.items()},
     mounts(*(mount(NAMES[w], "tmpfs", "t", *words) for w, words in WORDS.items())),
-    norm=[(r"(shared|master):\d+", r"\1:N"), (r"size=\d{6,}k", "size=HALF")])
+    norm=[(r"(shared|master):\d+", r"\1:N"), (r"size=\d{6,}k", "size=SHARE")])
 box("mounts: tmpfs behave", {
     "ro": "echo x > /mnt/a/f", "noexec": "cp /bin/busybox /mnt/b/true && /mnt/b/true",
     "size": "head -c 200000 /dev/zero > /mnt/c/f; stat -c %s /mnt/c/f", "nodev": "cat /mnt/d/null"},
