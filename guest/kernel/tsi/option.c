@@ -103,7 +103,8 @@ static bool never_fails(const struct sock *sk, int level, int name)
 	if (level == SOL_SOCKET)
 		return name == SO_REUSEADDR || name == SO_REUSEPORT || name == SO_KEEPALIVE ||
 		       name == SO_BROADCAST || name == SO_OOBINLINE;
-	return level == SOL_TCP && (name == TCP_NODELAY || name == TCP_QUICKACK);
+	return level == SOL_TCP &&
+	       (name == TCP_NODELAY || name == TCP_CORK || name == TCP_QUICKACK);
 }
 
 struct option {
