@@ -11,7 +11,7 @@ int tsi_addr_len(const struct tsi_addr *addr)
 
 __be16 tsi_addr_port(const struct tsi_addr *addr)
 {
-	return addr->in.sin_port;	/* at the same place in both */
+	return addr->in.sin_port; /* at the same place in both */
 }
 
 static void map_v4(const struct sockaddr_in *in, struct sockaddr_in6 *out)
@@ -22,7 +22,8 @@ static void map_v4(const struct sockaddr_in *in, struct sockaddr_in6 *out)
 	ipv6_addr_set_v4mapped(v4, &out->sin6_addr);
 }
 
-/* The form that a socket of the given family has for the host. What family a call allows is its own business. */
+/* The form that a socket of the given family has for the host. What family a call allows is its own
+ * business. */
 int tsi_addr_get(const struct sock *sk, const struct sockaddr *uaddr, int len, struct tsi_addr *out)
 {
 	memset(out, 0, sizeof(*out));
@@ -93,7 +94,8 @@ static __be32 v4_of(const struct tsi_addr *addr)
 	return ipv6_addr_v4mapped(&addr->in6.sin6_addr) ? addr->in6.sin6_addr.s6_addr32[3] : 0;
 }
 
-/* NULL leaves one as it is. Called with tsk->lock. inet_sock's own fields follow for those who look there. */
+/* NULL leaves one as it is. Called with tsk->lock. inet_sock's own fields follow for those who look
+ * there. */
 void tsi_set_names(struct sock *sk, const struct tsi_addr *local, const struct tsi_addr *peer)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);

@@ -15,15 +15,16 @@ struct tsi_net {
 	struct ctl_table table[2];
 };
 
-static bool tsi_boot;			/* the command line's tsi=1 */
-static bool tsi_refused;		/* the host does not speak the extension */
-static bool tsi_up;			/* there is a device */
-static bool tsi_ready;			/* the host answered */
+static bool tsi_boot;    /* the command line's tsi=1 */
+static bool tsi_refused; /* the host does not speak the extension */
+static bool tsi_up;      /* there is a device */
+static bool tsi_ready;   /* the host answered */
 static DECLARE_WAIT_QUEUE_HEAD(ready_wait);
 static unsigned int tsi_net_id;
 static struct tsi_key *hello_key;
 
-/* tsi.stream_buf=: what a stream may hold that the program has not read; tsi.rx_buf=: of the device's rx buffers. */
+/* tsi.stream_buf=: what a stream may hold that the program has not read; tsi.rx_buf=: of the
+ * device's rx buffers. */
 unsigned int tsi_stream_buf = 256 << 10;
 static unsigned int rx_buf = 16 << 10;
 module_param_named(stream_buf, tsi_stream_buf, uint, 0644);
@@ -80,8 +81,8 @@ int tsi_wait_ready(void)
 		return 0;
 	if (!READ_ONCE(tsi_up))
 		return -ENETDOWN;
-	left = wait_event_killable_timeout(ready_wait, READ_ONCE(tsi_ready) || READ_ONCE(tsi_refused),
-					   READY_TIMEOUT);
+	left = wait_event_killable_timeout(
+		ready_wait, READ_ONCE(tsi_ready) || READ_ONCE(tsi_refused), READY_TIMEOUT);
 	if (left < 0)
 		return -EINTR;
 	return READ_ONCE(tsi_ready) ? 0 : -ENETDOWN;
@@ -117,7 +118,8 @@ void tsi_device_down(void)
 	tsi_keys_fail(-ECONNRESET);
 }
 
-/* Names are taken over here, in the order of packets: a connection may arrive right after LISTEN's answer. */
+/* Names are taken over here, in the order of packets: a connection may arrive right after LISTEN's
+ * answer. */
 static void take_answer(u32 op, u32 key, const struct virtio_vsock_hdr *hdr,
 			const struct tsi_wire_answer *a, u32 len)
 {
@@ -135,7 +137,8 @@ static void take_answer(u32 op, u32 key, const struct virtio_vsock_hdr *hdr,
 	}
 	if (sk) {
 		if (!result && len > sizeof(*a) &&
-		    tsi_addr_read(&name, a->data, min(le32_to_cpu(a->len), len - (u32)sizeof(*a)))) {
+		    tsi_addr_read(&name, a->data,
+				  min(le32_to_cpu(a->len), len - (u32)sizeof(*a)))) {
 			spin_lock(&tsi_sk(sk)->lock);
 			tsi_set_names(sk, &name, NULL);
 			spin_unlock(&tsi_sk(sk)->lock);
@@ -206,7 +209,8 @@ static bool take_control(struct sk_buff *skb, const struct virtio_vsock_hdr *hdr
 		if (sk)
 			tsi_stream_accepted(sk, hdr, p);
 		else
-			tsi_stream_rst(key, le32_to_cpu(((struct tsi_wire_accepted *)p)->host_port));
+			tsi_stream_rst(key,
+				       le32_to_cpu(((struct tsi_wire_accepted *)p)->host_port));
 		if (sk)
 			sock_put(sk);
 		break;
@@ -260,7 +264,8 @@ bool tsi_recv_pkt(struct sk_buff *skb)
 	return true;
 }
 
-/* Of a namespace's own root too it would be the way out of the namespace: only the guest's root may. */
+/* Of a namespace's own root too it would be the way out of the namespace: only the guest's root
+ * may. */
 static int set_enabled(struct ctl_table *table, int write, void *buffer, size_t *len, loff_t *pos)
 {
 	if (write && !capable(CAP_NET_ADMIN))

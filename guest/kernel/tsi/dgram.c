@@ -9,12 +9,12 @@
 
 #include "tsi.h"
 
-/* As for streams; and what is received up to the third is copied into a buffer of its size, since the receive buffer
- * counts buffers.
+/* As for streams; and what is received up to the third is copied into a buffer of its size, since
+ * the receive buffer counts buffers.
  */
-#define HEAD_MAX 1536
+#define HEAD_MAX   1536
 #define PAGE_ORDER 3
-#define COPY_MAX SKB_WITH_OVERHEAD(8192)
+#define COPY_MAX   SKB_WITH_OVERHEAD(8192)
 
 #define PREFIX sizeof(struct tsi_wire_dgram)
 
@@ -23,7 +23,8 @@ static bool is_ping(const struct sock *sk)
 	return sk->sk_protocol == IPPROTO_ICMP || sk->sk_protocol == IPPROTO_ICMPV6;
 }
 
-/* The host's socket is gone, and so is what it was bound and connected to; the next call makes a new one. */
+/* The host's socket is gone, and so is what it was bound and connected to; the next call makes a
+ * new one. */
 void tsi_dgram_forget(struct sock *sk)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);
@@ -121,8 +122,8 @@ static int destination(struct sock *sk, struct msghdr *msg, struct tsi_addr *to)
 		name = NULL;
 	if (!name)
 		return sk->sk_state == TCP_ESTABLISHED ? 0 : -EDESTADDRREQ;
-	if (msg->msg_namelen < (v6 && name->sa_family == AF_INET6 ? SIN6_LEN_RFC2133 :
-								   sizeof(struct sockaddr_in)))
+	if (msg->msg_namelen <
+	    (v6 && name->sa_family == AF_INET6 ? SIN6_LEN_RFC2133 : sizeof(struct sockaddr_in)))
 		return -EINVAL;
 	if (name->sa_family != sk->sk_family) {
 		if (is_ping(sk))
@@ -138,7 +139,8 @@ static int destination(struct sock *sk, struct msghdr *msg, struct tsi_addr *to)
 	return err;
 }
 
-/* Makes the host's socket and has it bound, so that it has a name before its first datagram is out. */
+/* Makes the host's socket and has it bound, so that it has a name before its first datagram is out.
+ */
 static int prepare(struct sock *sk)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);
@@ -161,7 +163,8 @@ static u32 hash_dest(const struct tsi_addr *to)
 	return jhash(to, tsi_addr_len(to), 0) | 1;
 }
 
-/* An address that no route leads to, or that policy denies, is to be told by the call itself: a first send waits. */
+/* An address that no route leads to, or that policy denies, is to be told by the call itself: a
+ * first send waits. */
 static bool is_known(struct tsi_sock *tsk, const struct tsi_addr *to)
 {
 	u32 hash = hash_dest(to);
@@ -420,6 +423,7 @@ static int dgram_release(struct socket *sock)
 	return 0;
 }
 
+/* clang-format off */
 #define TSI_DGRAM_OPS(pf, in_ioctl) {		\
 	.family = pf,				\
 	.owner = THIS_MODULE,			\
@@ -441,6 +445,7 @@ static int dgram_release(struct socket *sock)
 	.mmap = sock_no_mmap,			\
 	.sendpage = sock_no_sendpage,		\
 }
+/* clang-format on */
 
 const struct proto_ops tsi_dgram_ops = TSI_DGRAM_OPS(PF_INET, inet_ioctl);
 const struct proto_ops tsi6_dgram_ops = TSI_DGRAM_OPS(PF_INET6, inet6_ioctl);

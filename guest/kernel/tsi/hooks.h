@@ -21,7 +21,8 @@ bool tsi_is_tsi(const struct sock *sk);
 void tsi_device_up(void);
 void tsi_device_down(void);
 bool tsi_recv_pkt(struct sk_buff *skb);
-/* Ports of AF_VSOCK that are not to be had, and the size of the device's rx buffers (0: its own). */
+/* Ports of AF_VSOCK that are not to be had, and the size of the device's rx buffers (0: its own).
+ */
 bool tsi_owns_port(u32 port);
 unsigned int tsi_rx_buf(void);
 

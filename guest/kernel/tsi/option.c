@@ -10,11 +10,11 @@
 #include "tsi.h"
 
 enum where {
-	HERE,				/* sock_setsockopt() and no more */
+	HERE, /* sock_setsockopt() and no more */
 	HOST,
 	BOTH,
-	REFUSE,				/* -ENOPROTOOPT */
-	UNSUPPORTED,			/* -EOPNOTSUPP */
+	REFUSE,      /* -ENOPROTOOPT */
+	UNSUPPORTED, /* -EOPNOTSUPP */
 	WHERE_NUM
 };
 
@@ -103,7 +103,8 @@ static bool never_fails(const struct sock *sk, int level, int name)
 	if (level == SOL_SOCKET)
 		return name == SO_REUSEADDR || name == SO_REUSEPORT || name == SO_KEEPALIVE ||
 		       name == SO_BROADCAST || name == SO_OOBINLINE;
-	return level == SOL_TCP && (name == TCP_NODELAY || name == TCP_QUICKACK);
+	return level == SOL_TCP &&
+	       (name == TCP_NODELAY || name == TCP_CORK || name == TCP_QUICKACK);
 }
 
 struct option {
@@ -140,8 +141,12 @@ static void note(struct sock *sk, int level, int name, const struct option *o, u
 			tsk->buf_alloc = buf;
 		spin_unlock(&tsk->lock);
 	} else if (level == SOL_IP) {
-		cmsg = name == IP_PKTINFO ? IP_CMSG_PKTINFO : name == IP_RECVTTL ? IP_CMSG_TTL :
-		       name == IP_RECVTOS ? IP_CMSG_TOS : 0;
+		if (name == IP_PKTINFO)
+			cmsg = IP_CMSG_PKTINFO;
+		else if (name == IP_RECVTTL)
+			cmsg = IP_CMSG_TTL;
+		else if (name == IP_RECVTOS)
+			cmsg = IP_CMSG_TOS;
 		inet->cmsg_flags = val ? inet->cmsg_flags | cmsg : inet->cmsg_flags & ~cmsg;
 	} else if (level == SOL_IPV6) {
 		if (name == IPV6_V6ONLY)

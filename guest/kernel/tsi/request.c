@@ -57,8 +57,8 @@ void tsi_release_host(u32 key, u32 host_port)
 	tsi_tell(TSI_RELEASE, key, &r, sizeof(r));
 }
 
-/* Puts a request on its way once an earlier one of its kind, whose caller was killed or did not wait, is answered.
- * Takes the skb.
+/* Puts a request on its way once an earlier one of its kind, whose caller was killed or did not
+ * wait, is answered. Takes the skb.
  */
 static int start(struct tsi_key *k, u32 op, struct sk_buff *skb, struct tsi_reply *reply)
 {
@@ -83,8 +83,9 @@ static int start(struct tsi_key *k, u32 op, struct sk_buff *skb, struct tsi_repl
 }
 
 /*
- * Asks and waits. Only a signal that kills ends the wait: the host answers these at once, and a call that was
- * interrupted and made again would find its work done already. The result is the host's or -EINTR, -ENETDOWN.
+ * Asks and waits. Only a signal that kills ends the wait: the host answers these at once, and a
+ * call that was interrupted and made again would find its work done already. The result is the
+ * host's or -EINTR, -ENETDOWN.
  */
 int tsi_request_skb(struct tsi_key *k, struct sk_buff *skb, struct tsi_reply *reply)
 {
@@ -244,7 +245,8 @@ static void fill_name(struct tsi_wire_name *n, u32 key, const struct tsi_addr *a
 	memcpy(n->addr, addr, tsi_addr_len(addr));
 }
 
-/* BIND and CONNECT, the latter of a datagram socket. The answer's name is taken over where it arrives. */
+/* BIND and CONNECT, the latter of a datagram socket. The answer's name is taken over where it
+ * arrives. */
 int tsi_request_name(struct sock *sk, u32 op, const struct tsi_addr *addr)
 {
 	struct tsi_key *k = tsi_sk(sk)->key;

@@ -20,7 +20,8 @@ static void destruct(struct sock *sk)
 	tsi_key_put(tsk->key);
 }
 
-/* The defaults of inet_create() and inet6_create(), for code that looks at inet_sk() and inet6_sk(). */
+/* The defaults of inet_create() and inet6_create(), for code that looks at inet_sk() and
+ * inet6_sk(). */
 static void init_inet(struct sock *sk, struct net *net)
 {
 	struct inet_sock *inet = inet_sk(sk);
@@ -193,8 +194,8 @@ int tsi_ioctl(struct sock *sk, int cmd, unsigned long arg)
 	case SIOCOUTQ:
 		if (stream && sk->sk_state == TCP_LISTEN)
 			return -EINVAL;
-		n = stream ? READ_ONCE(tsk->tx_cnt) - READ_ONCE(tsk->peer_fwd_cnt) :
-			     sk_wmem_alloc_get(sk);
+		n = stream ? READ_ONCE(tsk->tx_cnt) - READ_ONCE(tsk->peer_fwd_cnt)
+			   : sk_wmem_alloc_get(sk);
 		if (stream && sk->sk_state != TCP_ESTABLISHED)
 			n = 0;
 		break;

@@ -26,7 +26,8 @@ void tsi_stream_close_locked(struct sock *sk, int err)
 	WRITE_ONCE(sk->sk_shutdown, SHUTDOWN_MASK);
 }
 
-/* Forgets a connection or listener and what the host had for it; what comes next begins with a new key. */
+/* Forgets a connection or listener and what the host had for it; what comes next begins with a new
+ * key. */
 static void start_over(struct sock *sk)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);
@@ -84,7 +85,8 @@ static void disconnect(struct sock *sk)
 		tsi_release_host(tsk->key->key, TSI_HOST_PORT);
 	else if (state == TCP_ESTABLISHED)
 		tsi_stream_op(tsk, VIRTIO_VSOCK_OP_RST, 0);
-	/* The host's socket stays where it has not been connected: it may be bound and have options. */
+	/* The host's socket stays where it has not been connected: it may be bound and have
+	 * options. */
 	if (state != TCP_CLOSE || tsk->host == TSI_HOST_GONE)
 		start_over(sk);
 	spin_lock(&tsk->lock);
@@ -449,7 +451,8 @@ out:
 	return 0;
 }
 
-/* What its end of the stream says; sk_err is said once, and data that came before it can still be read. */
+/* What its end of the stream says; sk_err is said once, and data that came before it can still be
+ * read. */
 static void take_rst(struct sock *sk)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);
@@ -535,7 +538,7 @@ static int stream_shutdown(struct socket *sock, int how)
 	struct tsi_sock *tsk = tsi_sk(sk);
 	int err = 0;
 
-	how++;	/* SHUT_RD, SHUT_WR, SHUT_RDWR to RCV_SHUTDOWN, SEND_SHUTDOWN, both */
+	how++; /* SHUT_RD, SHUT_WR, SHUT_RDWR to RCV_SHUTDOWN, SEND_SHUTDOWN, both */
 	if ((how & ~SHUTDOWN_MASK) || !how)
 		return -EINVAL;
 	lock_sock(sk);
@@ -671,6 +674,7 @@ static __poll_t stream_poll(struct file *file, struct socket *sock, poll_table *
 	return mask;
 }
 
+/* clang-format off */
 #define TSI_STREAM_OPS(pf, in_ioctl) {		\
 	.family = pf,				\
 	.owner = THIS_MODULE,			\
@@ -693,6 +697,7 @@ static __poll_t stream_poll(struct file *file, struct socket *sock, poll_table *
 	.sendpage = tsi_stream_sendpage,		\
 	.splice_eof = tsi_stream_splice_eof,	\
 }
+/* clang-format on */
 
 const struct proto_ops tsi_stream_ops = TSI_STREAM_OPS(PF_INET, inet_ioctl);
 const struct proto_ops tsi6_stream_ops = TSI_STREAM_OPS(PF_INET6, inet6_ioctl);

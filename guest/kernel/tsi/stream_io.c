@@ -9,7 +9,8 @@
 #define LINEAR_MAX (SKB_WITH_OVERHEAD(2048) - VIRTIO_VSOCK_SKB_HEADROOM)
 #define PAGE_ORDER 3
 
-/* A packet up to this does not keep its rx buffer, one up to the second is put behind the last one's bytes. */
+/* A packet up to this does not keep its rx buffer, one up to the second is put behind the last
+ * one's bytes. */
 #define SMALL_MAX 256
 #define MERGE_MAX 4096
 
@@ -52,8 +53,8 @@ int tsi_stream_op_locked(struct tsi_sock *tsk, u16 op, u32 flags, gfp_t gfp)
 
 int tsi_stream_op(struct tsi_sock *tsk, u16 op, u32 flags)
 {
-	struct sk_buff *skb = virtio_vsock_alloc_skb(VIRTIO_VSOCK_SKB_HEADROOM,
-						     GFP_KERNEL | __GFP_NOFAIL);
+	struct sk_buff *skb =
+		virtio_vsock_alloc_skb(VIRTIO_VSOCK_SKB_HEADROOM, GFP_KERNEL | __GFP_NOFAIL);
 	int err;
 
 	fill_header(skb, op, flags, tsk->key->key, tsk->host_port, 0);
@@ -182,8 +183,8 @@ static void give_credit(struct tsi_sock *tsk)
 	buf = tsk->buf_alloc;
 	free = buf - (tsk->rx_cnt - tsk->told_fwd_cnt);
 	news = tsk->fwd_cnt - tsk->told_fwd_cnt;
-	due = tsi_sock_sk(tsk)->sk_state == TCP_ESTABLISHED && !tsk->peer_fin &&
-	      free < buf / 2 && news >= buf / 8 &&
+	due = tsi_sock_sk(tsk)->sk_state == TCP_ESTABLISHED && !tsk->peer_fin && free < buf / 2 &&
+	      news >= buf / 8 &&
 	      !tsi_stream_op_locked(tsk, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, GFP_ATOMIC);
 	spin_unlock(&tsk->lock);
 	if (due)
@@ -221,7 +222,8 @@ static bool has_space(const struct sock *sk)
 	return tsi_stream_space(sk) && sk_wmem_alloc_get(sk) < READ_ONCE(sk->sk_sndbuf);
 }
 
-/* Until there is space, or no sense in waiting any more; once a writer has to wait, until it is worth it. */
+/* Until there is space, or no sense in waiting any more; once a writer has to wait, until it is
+ * worth it. */
 int tsi_stream_wait_space(struct sock *sk, long *timeo)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);
@@ -244,7 +246,8 @@ int tsi_stream_wait_space(struct sock *sk, long *timeo)
 		if (signal_pending(current))
 			break;
 		err = 0;
-		sk_wait_event(sk, timeo, !tsi_stream_may_send(sk) || tsi_stream_writable(sk), &wait);
+		sk_wait_event(sk, timeo, !tsi_stream_may_send(sk) || tsi_stream_writable(sk),
+			      &wait);
 	}
 	remove_wait_queue(sk_sleep(sk), &wait);
 	return err;
@@ -386,8 +389,9 @@ static int wait_data(struct sock *sk, u32 seen, long *timeo)
 	sk_set_bit(SOCKWQ_ASYNC_WAITDATA, sk);
 	sk_wait_event(sk, timeo,
 		      tsi_stream_unread(tsk) > seen || READ_ONCE(sk->sk_err) ||
-		      (READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN) ||
-		      READ_ONCE(sk->sk_state) == TCP_CLOSE, &wait);
+			      (READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN) ||
+			      READ_ONCE(sk->sk_state) == TCP_CLOSE,
+		      &wait);
 	sk_clear_bit(SOCKWQ_ASYNC_WAITDATA, sk);
 	remove_wait_queue(sk_sleep(sk), &wait);
 	return 0;

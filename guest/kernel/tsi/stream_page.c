@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* sendfile(2) and splice(2) to a stream: the device reads the file's pages, and as many as one call has go into a packet. */
+/* sendfile(2) and splice(2) to a stream: the device reads the file's pages, and as many as one call
+ * has go into a packet. */
 #include <linux/net.h>
 
 #include "tsi.h"

@@ -157,8 +157,7 @@ void tsi_for_each(void (*fn)(struct sock *sk))
 
 	spin_lock(&table_lock);
 	for (i = 0; i < ARRAY_SIZE(socks); i++) {
-		hlist_for_each_entry(tsk, &socks[i], node)
-			fn(tsi_sock_sk(tsk));
+		hlist_for_each_entry(tsk, &socks[i], node) fn(tsi_sock_sk(tsk));
 	}
 	spin_unlock(&table_lock);
 }

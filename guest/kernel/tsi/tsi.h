@@ -20,12 +20,12 @@
 /*
  * A TSI socket has no inet socket behind it: it is the host's. Three locks, taken in this order:
  *
- *   lock_sock()      calls of user space, as in other protocols; given up while they wait for the peer
- *   tsi_key.lock     a request and its answer
- *   tsi_sock.lock    what packets from the host change; never held over anything that sleeps or faults
+ *   lock_sock()      calls of user space, as in other protocols; given up while they wait for the
+ * peer tsi_key.lock     a request and its answer tsi_sock.lock    what packets from the host
+ * change; never held over anything that sleeps or faults
  *
- * Packets arrive in the device's worker, one at a time, which takes only the third: no user of a socket can hold
- * up another's.
+ * Packets arrive in the device's worker, one at a time, which takes only the third: no user of a
+ * socket can hold up another's.
  */
 
 struct tsi_addr {
@@ -41,7 +41,7 @@ struct tsi_reply {
 	u32 op;
 	int result;
 	void *data;
-	u32 len;			/* in: room, out: bytes */
+	u32 len; /* in: room, out: bytes */
 	bool done;
 };
 
@@ -51,43 +51,43 @@ struct tsi_key {
 	refcount_t ref;
 	u32 key;
 	struct mutex lock;
-	spinlock_t answer_lock;		/* the rest */
-	u32 waiting;			/* TSI_BIT() of the requests without an answer */
+	spinlock_t answer_lock; /* the rest */
+	u32 waiting;            /* TSI_BIT() of the requests without an answer */
 	struct tsi_reply *reply;
 	wait_queue_head_t wait;
 };
 
-#define TSI_BIT(op) BIT((op) - TSI_CREATE)
+#define TSI_BIT(op) BIT((op)-TSI_CREATE)
 
 enum tsi_host {
-	TSI_HOST_NONE,			/* the host knows nothing of it yet */
+	TSI_HOST_NONE, /* the host knows nothing of it yet */
 	TSI_HOST_OPEN,
-	TSI_HOST_GONE,			/* the host has forgotten it: a stream that ended */
+	TSI_HOST_GONE, /* the host has forgotten it: a stream that ended */
 	TSI_HOST_NUM
 };
 
 #define TSI_DESTS 4
 
 struct tsi_sock {
-	struct inet_sock inet;		/* must be first */
+	struct inet_sock inet; /* must be first */
 
-	struct hlist_node node;		/* in the table of sockets */
+	struct hlist_node node; /* in the table of sockets */
 	struct tsi_key *key;
 	u32 host_port;
 	bool hashed;
-	bool accepted;			/* by a listener: key is the listener's */
+	bool accepted; /* by a listener: key is the listener's */
 
-	spinlock_t lock;		/* the rest */
+	spinlock_t lock; /* the rest */
 	enum tsi_host host;
-	struct tsi_addr local, peer;	/* peer: sa_family is 0 where there is none */
+	struct tsi_addr local, peer; /* peer: sa_family is 0 where there is none */
 
 	/* A stream. Counters run freely, as on the wire. */
 	u32 tx_cnt, peer_fwd_cnt, peer_buf_alloc;
 	u32 rx_cnt, fwd_cnt, told_fwd_cnt, buf_alloc;
-	int rst_errno;			/* what ERROR said */
+	int rst_errno; /* what ERROR said */
 	bool peer_fin, fin_sent;
-	struct sk_buff *gathered;	/* pages of a splice(2) on their way into a packet */
-	bool want_space;		/* wake somebody when there is room again */
+	struct sk_buff *gathered; /* pages of a splice(2) on their way into a packet */
+	bool want_space;          /* wake somebody when there is room again */
 
 	/* A listener, and a stream that nobody accepted yet. */
 	struct list_head accept_queue, accept_node;
@@ -96,14 +96,14 @@ struct tsi_sock {
 
 	/* A datagram socket. */
 	struct sk_buff *partial, *partial_last;
-	u32 dests[TSI_DESTS];		/* hashes of destinations that a send went to without an error */
+	u32 dests[TSI_DESTS]; /* hashes of destinations that a send went to without an error */
 	unsigned int next_dest;
-	bool named;			/* the host bound it */
+	bool named; /* the host bound it */
 };
 
 struct tsi6_sock {
 	struct tsi_sock tsi;
-	struct ipv6_pinfo np;		/* must be last, as af_inet6.c has it */
+	struct ipv6_pinfo np; /* must be last, as af_inet6.c has it */
 };
 
 static inline struct tsi_sock *tsi_sk(const struct sock *sk)
@@ -150,7 +150,8 @@ int tsi_post_bind(struct sock *sk);
 
 /* addr.c */
 int tsi_addr_len(const struct tsi_addr *addr);
-int tsi_addr_get(const struct sock *sk, const struct sockaddr *uaddr, int len, struct tsi_addr *out);
+int tsi_addr_get(const struct sock *sk, const struct sockaddr *uaddr, int len,
+		 struct tsi_addr *out);
 int tsi_addr_put(const struct tsi_addr *addr, int family, struct sockaddr *out);
 bool tsi_addr_read(struct tsi_addr *addr, const u8 *field, u32 len);
 void tsi_addr_none(struct tsi_addr *addr, int family);

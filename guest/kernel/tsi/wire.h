@@ -8,14 +8,14 @@
 
 /* The extension of docs/tsi.md. */
 
-#define TSI_VERSION 1
-#define TSI_HOST_CID 2
-#define TSI_HOST_PORT 620		/* the host's end of a socket that the guest created */
-#define TSI_KEY_MIN 0x40000000u
-#define TSI_KEY_MAX 0x7fffffffu
-#define TSI_TYPE_DGRAM 3		/* of virtio_vsock_hdr.type */
-#define TSI_OPT_MAX 256
-#define TSI_DGRAM_MAX 65507
+#define TSI_VERSION    1
+#define TSI_HOST_CID   2
+#define TSI_HOST_PORT  620 /* the host's end of a socket that the guest created */
+#define TSI_KEY_MIN    0x40000000u
+#define TSI_KEY_MAX    0x7fffffffu
+#define TSI_TYPE_DGRAM 3 /* of virtio_vsock_hdr.type */
+#define TSI_OPT_MAX    256
+#define TSI_DGRAM_MAX  65507
 #define TSI_ADDR_FIELD 128
 
 enum tsi_op {
@@ -44,7 +44,7 @@ struct tsi_wire_hello {
 struct tsi_wire_create {
 	__le32 key;
 	__le16 family;
-	__le16 type;			/* 1 stream, 2 datagram */
+	__le16 type; /* 1 stream, 2 datagram */
 	__le32 protocol;
 	__le32 flags;
 } __packed;
@@ -102,12 +102,12 @@ struct tsi_wire_error {
 } __packed;
 
 #define TSI_DGRAM_ANSWER BIT(0)
-#define TSI_DGRAM_LOCAL BIT(1)
-#define TSI_DGRAM_TTL BIT(2)
-#define TSI_DGRAM_TOS BIT(3)
-#define TSI_DGRAM_TRUNC BIT(4)
+#define TSI_DGRAM_LOCAL  BIT(1)
+#define TSI_DGRAM_TTL    BIT(2)
+#define TSI_DGRAM_TOS    BIT(3)
+#define TSI_DGRAM_TRUNC  BIT(4)
 
-#define TSI_PIECE_LAST 1u		/* of virtio_vsock_hdr.flags */
+#define TSI_PIECE_LAST 1u /* of virtio_vsock_hdr.flags */
 
 struct tsi_wire_dgram {
 	__le16 addr_len;
