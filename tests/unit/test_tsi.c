@@ -98,7 +98,7 @@ static void test_malformed(void **state)
 		{ SETSOCKOPT, KEY, 24, -ENOPROTOOPT, 8, 4711 },
 		{ SETSOCKOPT, KEY, 24, -ENOPROTOOPT, 12, 4711 },
 		{ SETSOCKOPT, KEY, 24, -EINVAL, 16, 3 },
-		{ SETSOCKOPT, KEY, 24, -EINVAL, 16, 5 },
+		{ SETSOCKOPT, KEY, 24, -EINVAL, 16, 5 }, /* not all of it is there */
 		{ SETSOCKOPT, KEY, 23, -EINVAL, 16, 4 }, /* the value is not all there */
 		{ SETSOCKOPT, KEY + 9, 24, -EBADF, 0, 0 },
 		{ GETSOCKOPT, KEY, 19, -EINVAL, 0, 0 },
