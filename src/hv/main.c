@@ -261,7 +261,9 @@ static int setup_network(struct vmm *v, struct sm_err *err)
 	/* The word that makes the guest's driver speak to us. */
 	if (asprintf(&v->cmdline, "%s%s%s", on ? "tsi=1" : "", on && *more ? " " : "", more) < 0)
 		return sm_err_sys(err, -ENOMEM, "kernel parameters");
-	return on ? sm_vsock_enable_tsi(v->vs, &c, err) : 0;
+	if (on && sm_vsock_enable_tsi(v->vs, &c, err) < 0)
+		return sm_err_wrap(err, "network");
+	return 0;
 }
 
 /* The directory itself is not kept: a descriptor of it would lead out of the jail. */

@@ -86,6 +86,7 @@ struct sm_tsi_sock {
 	int family;
 	int fd;
 	struct sm_io *io;
+	uint16_t port;		/* of bind(2), 0 if there was none */
 	bool readable;		/* no EAGAIN since the last event */
 	bool lingers;		/* its SO_LINGER would make close(2) wait */
 	int result;		/* CONNECTED: of connect(2) */
@@ -199,7 +200,11 @@ int sm_tsi_sock_bind(struct sm_tsi_sock *s, const union sm_tsi_addr *a);
 int sm_tsi_sock_listen(struct sm_tsi_sock *s, int32_t backlog);
 int sm_tsi_accept_one(struct sm_tsi_sock *s, union sm_tsi_addr *peer); /* a descriptor, -errno */
 int sm_tsi_watch(struct sm_tsi_sock *s, uint32_t events);
-/* Whether the policy lets it: connect and send to `a`, which is settled, or bind and listen at it. */
+/* Whether there is a socket of the guest at this port of ours. */
+bool sm_tsi_is_at(const struct sm_tsi *t, enum sm_tsi_proto proto, uint16_t port);
+
+/* Whether the policy lets it: connect and send to `a`, or bind and listen at it. A destination is
+ * settled, and where it is a port that the guest itself has, by the map another one of ours, that. */
 enum sm_tsi_action { SM_TSI_TO, SM_TSI_AT, SM_TSI_ACTION_NUM };
 bool sm_tsi_may(struct sm_tsi_sock *s, enum sm_tsi_action action, union sm_tsi_addr *a);
 uint32_t sm_tsi_buf(const struct sm_tsi *t); /* of the next stream */

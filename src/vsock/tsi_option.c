@@ -33,7 +33,7 @@
 
 static const struct option {
 	int level, name;
-	uint16_t min, max; /* bytes of a value that is set; max 0: read only */
+	uint16_t min, max; /* bytes of a value that is set, more are cut; max 0: read only */
 } options[] = {
 	{ SOL_SOCKET, SO_REUSEADDR, INT, INT },
 	{ SOL_SOCKET, SO_REUSEPORT, INT, INT },
@@ -46,6 +46,7 @@ static const struct option {
 	{ SOL_SOCKET, SO_PRIORITY, INT, INT },
 	{ SOL_SOCKET, SO_LINGER, sizeof(struct linger), sizeof(struct linger) },
 	{ SOL_SOCKET, SO_BINDTODEVICE, 0, 16 },
+	{ SOL_SOCKET, SO_BINDTOIFINDEX, INT, INT },
 	{ SOL_SOCKET, SO_MAX_PACING_RATE, 4, 8 },
 	{ IPPROTO_TCP, TCP_NODELAY, INT, INT },
 	{ IPPROTO_TCP, TCP_MAXSEG, INT, INT },
@@ -162,8 +163,10 @@ static int set(struct sm_tsi *t, const struct sm_tsi_req *q)
 		return r;
 	if (!w.option->max)
 		return -ENOPROTOOPT;
-	if (w.len < w.option->min || w.len > w.option->max || w.len > q->len - 20)
+	if (w.len < w.option->min || w.len > q->len - 20)
 		return -EINVAL;
+	if (w.len > w.option->max) /* as the kernel, which looks at no more than it needs */
+		w.len = w.option->max;
 	if (setsockopt(w.fd, w.level, w.name, q->body + 20, w.len) < 0)
 		return -errno;
 	if (w.level == SOL_SOCKET && w.name == SO_LINGER)

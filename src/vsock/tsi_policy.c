@@ -352,19 +352,38 @@ static bool list_allows(const struct sm_tsi_policy *p, size_t list, size_t begin
 	return p->lists[list].allow;
 }
 
+static void get_bytes(const struct sockaddr *addr, uint8_t bytes[16])
+{
+	if (addr->sa_family == AF_INET6) {
+		memcpy(bytes, &((const struct sockaddr_in6 *)addr)->sin6_addr, 16);
+		return;
+	}
+	memcpy(bytes, mapped, sizeof(mapped));
+	memcpy(bytes + sizeof(mapped), &((const struct sockaddr_in *)addr)->sin_addr, 4);
+}
+
+bool sm_tsi_is_loopback(const struct sockaddr *addr)
+{
+	uint8_t bytes[16];
+
+	get_bytes(addr, bytes);
+	if (memcmp(bytes, mapped, sizeof(mapped)) == 0)
+		return bytes[12] == IN_LOOPBACKNET;
+	return memcmp(bytes, &in6addr_loopback, sizeof(bytes)) == 0;
+}
+
+bool sm_tsi_policy_maps(const struct sm_tsi_policy *p)
+{
+	return p->nports;
+}
+
 bool sm_tsi_policy_allows(const struct sm_tsi_policy *p, enum sm_tsi_proto proto,
 			  const struct sockaddr *addr)
 {
 	const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
 	uint8_t bytes[16];
 
-	if (addr->sa_family == AF_INET6) {
-		memcpy(bytes, &in6->sin6_addr, sizeof(bytes));
-	} else {
-		memcpy(bytes, mapped, sizeof(mapped));
-		memcpy(bytes + sizeof(mapped), &in->sin_addr, 4);
-	}
+	get_bytes(addr, bytes);
 	for (size_t i = 0, begin = 0; i < p->nlists; begin = p->lists[i++].end)
 		if (!list_allows(p, i, begin, proto, bytes, ntohs(in->sin_port)))
 			return false;

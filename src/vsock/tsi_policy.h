@@ -38,11 +38,14 @@ bool sm_tsi_policy_allows(const struct sm_tsi_policy *p, enum sm_tsi_proto proto
  * the kernel takes it for (or for the socket's own: that no rule could know). */
 void sm_tsi_policy_settle(const struct sm_tsi_policy *p, struct sockaddr *addr);
 
+bool sm_tsi_is_loopback(const struct sockaddr *addr); /* in any spelling */
+
 const char *sm_tsi_proto_name(enum sm_tsi_proto proto);
 
 /* The port, in host order, of the namespace for the one that the guest binds, and the other way
  * round; the same if the map says nothing. */
 uint16_t sm_tsi_policy_outer(const struct sm_tsi_policy *p, enum sm_tsi_proto proto, uint16_t port);
+bool sm_tsi_policy_maps(const struct sm_tsi_policy *p); /* any at all */
 uint16_t sm_tsi_policy_inner(const struct sm_tsi_policy *p, enum sm_tsi_proto proto, uint16_t port);
 
 #endif

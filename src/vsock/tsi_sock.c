@@ -349,16 +349,44 @@ static void log_denial(struct sm_tsi_sock *s, enum sm_tsi_action action, const u
 	t->denials_told = n;
 }
 
+bool sm_tsi_is_at(const struct sm_tsi *t, enum sm_tsi_proto proto, uint16_t port)
+{
+	const struct sm_tsi_sock *s;
+
+	LIST_FOREACH(s, &t->all, all)
+	{
+		if (s->proto == proto && s->port == port &&
+		    (s->state == SM_TSI_LISTENING || s->state == SM_TSI_DATAGRAM))
+			return true;
+	}
+	return false;
+}
+
+static void find_own(const struct sm_tsi_sock *s, union sm_tsi_addr *a)
+{
+	const struct sm_tsi_policy *p = s->tsi->policy;
+	uint16_t port = ntohs(a->in.sin_port), outer;
+
+	if (!sm_tsi_policy_maps(p) || !sm_tsi_is_loopback(&a->sa))
+		return;
+	outer = sm_tsi_policy_outer(p, s->proto, port);
+	if (outer != port && sm_tsi_is_at(s->tsi, s->proto, outer))
+		a->in.sin_port = htons(outer);
+}
+
 bool sm_tsi_may(struct sm_tsi_sock *s, enum sm_tsi_action action, union sm_tsi_addr *a)
 {
 	const struct sm_tsi_policy *p = s->tsi->policy;
 
 	if (action == SM_TSI_TO)
 		sm_tsi_policy_settle(p, &a->sa);
-	if (sm_tsi_policy_allows(p, s->proto, &a->sa))
-		return true;
-	log_denial(s, action, a);
-	return false;
+	if (!sm_tsi_policy_allows(p, s->proto, &a->sa)) {
+		log_denial(s, action, a);
+		return false;
+	}
+	if (action == SM_TSI_TO)
+		find_own(s, a);
+	return true;
 }
 
 /* ---- BIND, CONNECT, LISTEN ---- */
@@ -377,7 +405,10 @@ int sm_tsi_sock_bind(struct sm_tsi_sock *s, const union sm_tsi_addr *a)
 	if (a->in.sin_port && !sm_tsi_may(s, SM_TSI_AT, &outer))
 		return -EACCES;
 	outer.in.sin_port = htons(sm_tsi_policy_outer(p, s->proto, ntohs(a->in.sin_port)));
-	return bind(s->fd, &outer.sa, sm_tsi_addr_len(&outer)) < 0 ? -errno : 0;
+	if (bind(s->fd, &outer.sa, sm_tsi_addr_len(&outer)) < 0)
+		return -errno;
+	s->port = ntohs(outer.in.sin_port);
+	return 0;
 }
 
 /* A socket in the state of a call that is answered with its name, and an error if there is none. */

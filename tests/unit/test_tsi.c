@@ -39,6 +39,16 @@ static int setup_policy(void **state)
 	return 0;
 }
 
+static int setup_ports(void **state)
+{
+	struct vg *v = malloc(sizeof(*v));
+
+	tg_init(v, NULL, "18081:80, 15353:53", 0);
+	assert_int_equal(tg_hello(v), 0);
+	*state = v;
+	return 0;
+}
+
 static int teardown(void **state)
 {
 	struct vg *v = *state;
@@ -88,7 +98,7 @@ static void test_malformed(void **state)
 		{ SETSOCKOPT, KEY, 24, -ENOPROTOOPT, 8, 4711 },
 		{ SETSOCKOPT, KEY, 24, -ENOPROTOOPT, 12, 4711 },
 		{ SETSOCKOPT, KEY, 24, -EINVAL, 16, 3 },
-		{ SETSOCKOPT, KEY, 24, -EINVAL, 16, 5 },
+		{ SETSOCKOPT, KEY, 24, -EINVAL, 16, 5 }, /* not all of it is there */
 		{ SETSOCKOPT, KEY, 23, -EINVAL, 16, 4 }, /* the value is not all there */
 		{ SETSOCKOPT, KEY + 9, 24, -EBADF, 0, 0 },
 		{ GETSOCKOPT, KEY, 19, -EINVAL, 0, 0 },
@@ -394,6 +404,34 @@ static void test_policy(void **state)
 	close(log);
 }
 
+/* The guest finds its own sockets at the ports that it bound, whatever they are for others. */
+static void test_own_ports(void **state)
+{
+	struct vg *v = *state;
+	struct sockaddr_in6 a, udp;
+	socklen_t len = loopback(AF_INET, 80, &a);
+	uint8_t in[10];
+	struct prefix p;
+	struct msg m;
+
+	loopback(AF_INET, 53, &udp);
+	assert_int_equal(tg_create(v, KEY, AF_INET, 1, 0), 0);
+	assert_int_equal(tg_addr(v, BIND, KEY, &a, len, NULL), 0);
+	assert_int_equal(tg_create(v, KEY + 1, AF_INET, 1, 0), 0);
+	assert_int_equal(tg_addr(v, CONNECT, KEY + 1, &a, len, NULL), -ECONNREFUSED);
+	assert_int_equal(tg_listen(v, KEY, 1, NULL), 0);
+	assert_int_equal(tg_addr(v, CONNECT, KEY + 1, &a, len, NULL), 0);
+	tg_gets(v, ACCEPTED, KEY, &m);
+	assert_int_equal(tg_create(v, KEY + 2, AF_INET, 2, 0), 0);
+	assert_int_equal(tg_create(v, KEY + 3, AF_INET, 2, 0), 0);
+	assert_int_equal(tg_addr(v, BIND, KEY + 2, &udp, len, NULL), 0);
+	send_to(v, KEY + 3, &udp, len, 0, "ask", 3);
+	assert_int_equal(receive_from(v, KEY + 2, &p, in), 3);
+	send_to(v, KEY + 2, p.addr, len, 0, "tell", 4);
+	assert_int_equal(receive_from(v, KEY + 3, &p, in), 4);
+	assert_memory_equal(p.addr, &udp, len);
+}
+
 /* ---- base ---- */
 
 #define CONTROL 77u /* the guest's control socket */
@@ -603,13 +641,19 @@ int main(void)
 {
 #define CASE(f, s) cmocka_unit_test_setup_teardown(f, s, teardown)
 	const struct CMUnitTest tests[] = {
-		CASE(test_malformed, setup),     CASE(test_create, setup),
-		CASE(test_many_answers, setup),  CASE(test_small_rx_buffer, setup),
-		CASE(test_options, setup),       CASE(test_options_of_streams, setup),
-		CASE(test_policy, setup_policy), CASE(test_base_out, setup_base),
-		CASE(test_base_in, setup_base),  CASE(test_base_datagrams, setup_base),
+		CASE(test_malformed, setup),
+		CASE(test_create, setup),
+		CASE(test_many_answers, setup),
+		CASE(test_small_rx_buffer, setup),
+		CASE(test_options, setup),
+		CASE(test_options_of_streams, setup),
+		CASE(test_policy, setup_policy),
+		CASE(test_own_ports, setup_ports),
+		CASE(test_base_out, setup_base),
+		CASE(test_base_in, setup_base),
+		CASE(test_base_datagrams, setup_base),
 		cmocka_unit_test(test_off),
 	};
 
-	return cmocka_run_group_tests_name("tsi", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("tsi", tests, tg_isolate, NULL);
 }

@@ -26,23 +26,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* A whole datagram, put together of its pieces. */
-static uint32_t receive_from(struct vg *v, uint32_t key, struct prefix *p, uint8_t *data)
-{
-	uint32_t n = 0, skip = 64;
-	struct msg m;
-
-	do {
-		tg_gets(v, RECVFROM, key, &m);
-		if (skip)
-			memcpy(p, m.b, 64);
-		memcpy(data + n, m.b + skip, m.h.len - skip);
-		n += m.h.len - skip;
-		skip = 0;
-	} while (!(m.h.flags & 1));
-	return n;
-}
-
 static void datagrams(struct vg *v, int family)
 {
 	int host = host_socket(family, SOCK_DGRAM), big = 1 << 20;
@@ -301,5 +284,5 @@ int main(void)
 		CASE(test_ancillary), CASE(test_ancillary_v6),       CASE(test_ping),
 	};
 
-	return cmocka_run_group_tests_name("tsi datagrams", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("tsi datagrams", tests, tg_isolate, NULL);
 }

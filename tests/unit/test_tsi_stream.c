@@ -684,5 +684,5 @@ int main(void)
 		CASE(test_credit_abuse),
 	};
 
-	return cmocka_run_group_tests_name("tsi streams", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("tsi streams", tests, tg_isolate, NULL);
 }
