@@ -60,6 +60,7 @@ load helpers
 }
 
 @test "SIGKILL to a create half-way: nothing survives, delete --force cleans" {
+	mkdir -p "$ROOT"	# list wants a root that there is, and no create may come so far
 	args sleep 1000
 	for delay in 0.02 0.05 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1.0; do
 		"$SM_BUILD_DIR/sm-runtime" --root "$ROOT" create -b "$BUNDLE" "$ID" < /dev/null > /dev/null 2>&1 3>&- &
