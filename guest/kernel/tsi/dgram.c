@@ -254,20 +254,31 @@ static int dgram_sendmsg(struct socket *sock, struct msghdr *msg, size_t len)
 	return err ?: len;
 }
 
-static void put_name(struct sock *sk, struct msghdr *msg, const struct tsi_wire_dgram *d)
+static void put_name(struct sock *sk, struct msghdr *msg, const struct tsi_addr *from)
 {
-	struct tsi_addr from;
+	struct tsi_sock *tsk = tsi_sk(sk);
+	struct tsi_addr peer;
 
-	if (!tsi_addr_read(&from, d->addr, min_t(u32, le16_to_cpu(d->addr_len), sizeof(d->addr)))) {
-		spin_lock(&tsi_sk(sk)->lock);
-		from = tsi_sk(sk)->peer;
-		spin_unlock(&tsi_sk(sk)->lock);
+	if (!from) {
+		spin_lock(&tsk->lock);
+		peer = tsk->peer;
+		spin_unlock(&tsk->lock);
+		from = &peer;
 	}
-	if (!from.sa.sa_family)
-		from.sa.sa_family = sk->sk_family;
-	msg->msg_namelen = tsi_addr_put(&from, sk->sk_family, msg->msg_name);
-	if (sk->sk_family == AF_INET6)
-		((struct sockaddr_in6 *)msg->msg_name)->sin6_flowinfo = 0;
+	msg->msg_namelen = tsi_addr_put(from, sk->sk_family, msg->msg_name);
+}
+
+/* Where from, for the program, and for its answer: who wrote to us can be written to. */
+static void take_source(struct sock *sk, struct msghdr *msg, const struct tsi_wire_dgram *d)
+{
+	u32 len = min_t(u32, le16_to_cpu(d->addr_len), sizeof(d->addr));
+	struct tsi_addr from;
+	bool known = tsi_addr_read(&from, d->addr, len);
+
+	if (msg->msg_name)
+		put_name(sk, msg, known ? &from : NULL);
+	if (known && sk->sk_state != TCP_ESTABLISHED && !is_known(tsi_sk(sk), &from))
+		remember(tsi_sk(sk), &from);
 }
 
 static int dgram_recvmsg(struct socket *sock, struct msghdr *msg, size_t len, int flags)
@@ -294,8 +305,7 @@ static int dgram_recvmsg(struct socket *sock, struct msghdr *msg, size_t len, in
 	err = skb_copy_datagram_msg(skb, 0, msg, n);
 	if (!err) {
 		sock_recv_cmsgs(msg, sk, skb);
-		if (msg->msg_name)
-			put_name(sk, msg, d);
+		take_source(sk, msg, d);
 		tsi_cmsg_put(sk, msg, d);
 		err = flags & MSG_TRUNC ? skb->len : n;
 	}
