@@ -9,7 +9,7 @@ struct sk_buff;
 struct sock;
 struct socket;
 
-/* What the rest of the kernel calls (guest/kernel/patches/0006 to 0008). */
+/* What the rest of the kernel calls (the patches of guest/kernel that have tsi in their names). */
 #ifdef CONFIG_TSI
 
 /* Is a socket that user space asks for ours? */
