@@ -28,7 +28,7 @@ teardown() {
 web() {
 	local name=$1 page=$2
 	shift 2
-	docker run -d --name "$name" "$@" box sh -c "mkdir /www && echo '$page' > /www/index.html && exec httpd -f -p 80 -h /www"
+	docker run -d --name "$name" "$@" box sh -c "mkdir -p /www && echo '$page' > /www/index.html && exec httpd -f -p 80 -h /www"
 }
 
 fetch() { curl -sS --max-time 60 "$@"; }
@@ -58,6 +58,7 @@ address() { inspect "$1" .NetworkSettings.IPAddress; }
 @test "docker bridge: containers reach each other by address, and the host" {
 	web "$NAME-a" from-a
 	web "$NAME-b" from-b
+	docker exec "$NAME-b" wget -T 20 -O - "http://$(address "$NAME-a")/" || true
 	eventually gets_from "$NAME-b" "http://$(address "$NAME-a")/" from-a
 	eventually gets_from "$NAME-a" "http://$(address "$NAME-b")/" from-b
 	eventually gets_from "$NAME-a" http://127.0.0.1/ from-a

@@ -42,6 +42,7 @@ namespaces_gone() {
 debian_bundle() {
 	local dir=$1 ns=$2 filter
 	shift 2
+	rm -rf "$dir"
 	mkdir -p "$dir"
 	"$SM_BUILD_DIR/sm-runtime" spec --bundle "$dir"
 	case $ns in
@@ -50,13 +51,14 @@ debian_bundle() {
 	*) filter='(.linux.namespaces[] | select(.type == "network")).path = "/run/netns/" + $prefix + "-" + $ns' ;;
 	esac
 	edit_config "$dir/config.json" "$filter"' | .root = {path: $root, readonly: true} |
-		.process.terminal = false | .process.args = $ARGS.positional | .process.env += ["LC_ALL=C.UTF-8"] |
+		.process.terminal = false | .process.args = $ARGS.positional | .process.env += ["LC_ALL=C.UTF-8", "SM_NET_WAIT=" + $wait] |
 		.process.rlimits = [{type: "RLIMIT_NOFILE", soft: 20000, hard: 20000}] |
 		.process.capabilities[] = ($caps | split(" ")) | .annotations["supermachine.io/memory"] = "1024" |
 		.mounts += [{destination: "/net", type: "bind", source: $net, options: ["rbind", "ro"]}] +
 			["/tmp", "/run", "/var/log", "/var/lib/nginx", "/var/lib/redis", "/var/lib/misc", "/root", "/home"
 			| {destination: ., type: "tmpfs", source: "tmpfs", options: ["mode=1777"]}]' \
-		--arg prefix "$PREFIX" --arg ns "$ns" --arg root "$ROOTFS" --arg net "$NET" --arg caps "$CAPS" --args -- "$@"
+		--arg prefix "$PREFIX" --arg ns "$ns" --arg root "$ROOTFS" --arg net "$NET" --arg caps "$CAPS" \
+		--arg wait "${SM_NET_WAIT-60}" --args -- "$@"
 }
 
 CAPS='CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID CAP_SETPCAP

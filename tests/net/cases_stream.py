@@ -323,16 +323,10 @@ def more_and_cork(t):
 def out_of_band(t):
 	a, b = t.pair()
 	t.call('send', b.send, b'ab!', socket.MSG_OOB)
-	t.until_true('urgent', lambda: poll_pri(a))
+	t.poll('urgent', a, select.POLLPRI, 5)
 	t.poll('events', a)
 	t.call('oob', a.recv, 1, socket.MSG_OOB)
 	t.call('data', a.recv, 10)
-
-
-def poll_pri(s):
-	p = select.poll()
-	p.register(s, select.POLLPRI)
-	return p.poll(10)
 
 
 @both_ends

@@ -172,10 +172,10 @@ def udp(family):
 
 
 class Case:
-	def __init__(self, family, kind):
+	def __init__(self, family, kind, out):
 		self.f = family
 		self.kind = kind
-		self.notes = []
+		self.out = out
 		self.ports = {}
 		self.keep = []
 		self._control = None
@@ -183,7 +183,7 @@ class Case:
 	# observations
 
 	def note(self, label, value):
-		self.notes.append(f'{label}={value}')
+		self.out(f' {label}={value}'.encode())	# at once: a case that hangs has said how far it came
 
 	def call(self, label, function, *args):
 		"""Notes what the call returned, or its errno; returns the value or None."""
@@ -407,16 +407,15 @@ def in_child(function):
 	return json.loads(text) if text else 'died'
 
 
-def run_case(function, family, kind):
-	"""The observations of one case, in this process."""
-	c = Case(family, kind)
+def run_case(function, family, kind, out):
+	"""Runs one case in this process; out(bytes) gets its observations."""
+	c = Case(family, kind, out)
 	try:
 		function(c)
 	except OSError as e:
 		c.note('FAILED', f'{err(e.errno) if e.errno else e!r} at line {place(e)}')
 	except Exception as e:	# the line says it, and the others go on
 		c.note('FAILED', f'{e!r} at line {place(e)}')
-	return ' '.join(c.notes)
 
 
 def place(e):
@@ -433,7 +432,7 @@ def run_forked(function, family, kind, limit):
 		os.close(r)
 		os.setpgid(0, 0)
 		try:
-			os.write(w, run_case(function, family, kind).encode())
+			run_case(function, family, kind, lambda text: os.write(w, text))
 		finally:
 			os._exit(0)
 	os.close(w)
@@ -453,7 +452,7 @@ def run_forked(function, family, kind, limit):
 	_, status = os.waitpid(pid, 0)
 	if os.WIFSIGNALED(status) and b'HUNG' not in text:
 		text += b' DIED by signal %d' % os.WTERMSIG(status)
-	return text.decode()
+	return text.decode().strip()
 
 
 def main(patterns):
