@@ -28,6 +28,8 @@
 #include "hv/kvm/probe.h"
 #include "hv/oomhost.h"
 #include "hv/sandbox.h"
+#include "vsock/bridge.h"
+#include "vsock/services.h"
 #include "vsock/vsock.h"
 
 #define FAILED 255
@@ -37,7 +39,8 @@
 
 struct options {
 	const char *id, *state_dir, *hypervisor, *kernel, *initrd, *cmdline, *qemu;
-	const char *network, *network_policy, *ports;
+	const char *network, *network_policy, *ports, *vsock_ports;
+	int bridge_fd, environment_fd;
 	int control_fd, listen_fd, memory_cgroup_fd, vcpus, memory;
 	bool binds_privileged, hugepages, serial, core_dumps, print_seccomp, debug, probe, version, help;
 };
@@ -48,6 +51,8 @@ struct vmm {
 	struct sm_loop *loop;
 	struct sm_console *console;
 	struct sm_vsock *vs;
+	struct sm_services *services;
+	struct sm_bridge *bridge;
 	struct sm_fs *fs;
 	const struct sm_hv_ops *ops;
 	struct sm_hv *hv;
@@ -65,11 +70,21 @@ static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 {
 	const struct sm_opt table[] = {
 		{ "id", 0, SM_OPT_STRING, &o->id, "ID", "the container's id, for messages" },
-		{ "state-dir", 0, SM_OPT_STRING, &o->state_dir, "DIR", "where console.log and paused go" },
-		{ "control-fd", 0, SM_OPT_INT, &o->control_fd, "N", "connected socket of the launcher" },
-		{ "listen-fd", 0, SM_OPT_INT, &o->listen_fd, "N", "listening socket for later clients" },
+		{ "state-dir", 0, SM_OPT_STRING, &o->state_dir, "DIR",
+		  "where console.log and paused go" },
+		{ "control-fd", 0, SM_OPT_INT, &o->control_fd, "N",
+		  "connected socket of the launcher" },
+		{ "listen-fd", 0, SM_OPT_INT, &o->listen_fd, "N",
+		  "listening socket for later clients" },
 		{ "memory-cgroup-fd", 0, SM_OPT_INT, &o->memory_cgroup_fd, "N",
 		  "directory of our memory cgroup, to repeat the guest's kills there" },
+		{ "bridge-fd", 0, SM_OPT_INT, &o->bridge_fd, "N",
+		  "listening socket whose clients get to ports of the guest" },
+		{ "vsock-ports", 0, SM_OPT_STRING, &o->vsock_ports, "LIST",
+		  "PORT=N, ...: O_PATH descriptors of the sockets at which the guest's connects to "
+		  "us end" },
+		{ "environment-fd", 0, SM_OPT_INT, &o->environment_fd, "N",
+		  "file with which the guest's first connect to port 1026 is answered" },
 		{ "hypervisor", 0, SM_OPT_STRING, &o->hypervisor, "NAME", "backend: kvm or qemu" },
 		{ "kernel", 0, SM_OPT_STRING, &o->kernel, "FILE",
 		  "guest kernel: vmlinux, with kvm also a bzImage or libkrunfw.so.5" },
@@ -90,11 +105,13 @@ static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 		  "kvm: guest memory from the host's pool of 2 MiB pages" },
 		{ "serial", 0, SM_OPT_BOOL, &o->serial, NULL,
 		  "kvm: an 8250 for the kernel's first messages" },
-		{ "core-dumps", 0, SM_OPT_BOOL, &o->core_dumps, NULL, "may dump core and be traced" },
+		{ "core-dumps", 0, SM_OPT_BOOL, &o->core_dumps, NULL,
+		  "may dump core and be traced" },
 		{ "print-seccomp", 0, SM_OPT_BOOL, &o->print_seccomp, NULL,
 		  "print the system calls that each kind of thread may make" },
 		{ "debug", 0, SM_OPT_BOOL, &o->debug, NULL, "debug messages" },
-		{ "probe", 0, SM_OPT_BOOL, &o->probe, NULL, "print whether KVM works here, as JSON" },
+		{ "probe", 0, SM_OPT_BOOL, &o->probe, NULL,
+		  "print whether KVM works here, as JSON" },
 		{ "version", 'v', SM_OPT_BOOL, &o->version, NULL, "print the version" },
 		{ "help", 'h', SM_OPT_BOOL, &o->help, NULL, "print this text" },
 		{ NULL },
@@ -266,6 +283,24 @@ static int setup_network(struct vmm *v, struct sm_err *err)
 	return 0;
 }
 
+/* Ways between programs of the host and the guest: vsock/bridge.h, vsock/services.h. */
+static int setup_services(struct vmm *v, struct sm_err *err)
+{
+	int r = sm_services_new(v->vs, &v->services);
+
+	if (r == 0 && v->o.bridge_fd >= 0) {
+		r = sm_bridge_new(v->loop, v->vs, v->o.bridge_fd, 0, &v->bridge);
+		if (r < 0)
+			return sm_err_sys(err, r, "--bridge-fd %d", v->o.bridge_fd);
+	}
+	if (r == 0 && v->o.environment_fd >= 0)
+		r = sm_services_environment(v->services, v->o.environment_fd);
+	if (r < 0)
+		return sm_err_sys(err, r, "services for the guest");
+	r = v->o.vsock_ports ? sm_services_map_list(v->services, v->o.vsock_ports, err) : 0;
+	return r < 0 ? sm_err_wrap(err, "--vsock-ports") : 0;
+}
+
 /* The directory itself is not kept: a descriptor of it would lead out of the jail. */
 static int setup_files(struct vmm *v, int *guest_fd, struct sm_err *err)
 {
@@ -347,7 +382,9 @@ static int enter_jail(struct vmm *v, struct sm_err *err)
 	r = sm_fs_start_threads(v->fs);
 	if (r < 0)
 		return sm_err_sys(err, r, "fs device: threads");
-	r = sm_jail_thread(SM_JAIL_LOOP, v->o.binds_privileged);
+	r = v->o.vsock_ports ? 0 : sm_jail_forbid_unix();
+	if (r == 0)
+		r = sm_jail_thread(SM_JAIL_LOOP, v->o.binds_privileged);
 	return r < 0 ? sm_err_sys(err, r, "jail: loop thread") : 0;
 }
 
@@ -356,9 +393,9 @@ static int run(struct vmm *v, struct sm_err *err)
 	int r;
 
 	if ((r = check(&v->o, &v->ops, err)) < 0 || (r = setup_oom(v, err)) < 0 ||
-	    (r = setup_loop(v, err)) < 0 ||
-	    (r = setup_devices(v, err)) < 0 || (r = setup_network(v, err)) < 0 || (r = setup_machine(v, err)) < 0 ||
-	    (r = setup_sandbox(v, err)) < 0)
+	    (r = setup_loop(v, err)) < 0 || (r = setup_devices(v, err)) < 0 ||
+	    (r = setup_network(v, err)) < 0 || (r = setup_services(v, err)) < 0 ||
+	    (r = setup_machine(v, err)) < 0 || (r = setup_sandbox(v, err)) < 0)
 		return r;
 	sm_sandbox_reached(v->sb, SM_STEP_MACHINE);
 	if ((r = v->ops->load(v->hv, err)) < 0 || (r = enter_jail(v, err)) < 0)
@@ -373,7 +410,9 @@ static void release(struct vmm *v)
 		v->ops->free(v->hv);
 	sm_sandbox_free(v->sb);
 	sm_fs_free(v->fs);
+	sm_bridge_free(v->bridge);
 	sm_vsock_free(v->vs);
+	sm_services_free(v->services);
 	sm_console_free(v->console);
 	free(v->cmdline);
 	sm_close(&v->paused);
@@ -390,8 +429,17 @@ int main(int argc, char **argv)
 		.started_ns = sm_now_ns(),
 		.status = FAILED,
 		.paused = -1,
-		.o = { .hypervisor = "qemu", .network = "none", .qemu = "qemu-system-x86_64", .control_fd = -1,
-		       .listen_fd = -1, .memory_cgroup_fd = -1, .vcpus = 1, .memory = 512, .id = "-" },
+		.o = { .hypervisor = "qemu",
+		       .network = "none",
+		       .qemu = "qemu-system-x86_64",
+		       .control_fd = -1,
+		       .listen_fd = -1,
+		       .bridge_fd = -1,
+		       .environment_fd = -1,
+		       .memory_cgroup_fd = -1,
+		       .vcpus = 1,
+		       .memory = 512,
+		       .id = "-" },
 	};
 	sm_auto_err struct sm_err err = SM_ERR_INIT;
 	int r;
@@ -421,6 +469,10 @@ int main(int argc, char **argv)
 		sm_set_cloexec(v.o.control_fd, 1);
 	if (v.o.listen_fd >= 0)
 		sm_set_cloexec(v.o.listen_fd, 1);
+	if (v.o.bridge_fd >= 0)
+		sm_set_cloexec(v.o.bridge_fd, 1);
+	if (v.o.environment_fd >= 0)
+		sm_set_cloexec(v.o.environment_fd, 1);
 	if (r == 0)
 		r = run(&v, &err);
 	release(&v);
