@@ -33,7 +33,8 @@ web() {
 
 fetch() { curl -sS --max-time 60 "$@"; }
 gets() { [ "$(fetch "$1" 2> /dev/null)" = "$2" ]; }
-gets_from() { [ "$(docker exec "$1" wget -q -T 60 -O - "$2" 2> /dev/null)" = "$3" ]; }
+# (wget -T crashes in Debian's static busybox.)
+gets_from() { [ "$(docker exec "$1" wget -q -O - "$2" 2> /dev/null)" = "$3" ]; }
 address() { inspect "$1" .NetworkSettings.IPAddress; }
 
 @test "docker run -p: a published port, on the address that was asked for" {
@@ -58,7 +59,6 @@ address() { inspect "$1" .NetworkSettings.IPAddress; }
 @test "docker bridge: containers reach each other by address, and the host" {
 	web "$NAME-a" from-a
 	web "$NAME-b" from-b
-	docker exec "$NAME-b" wget -T 20 -O - "http://$(address "$NAME-a")/" || true
 	eventually gets_from "$NAME-b" "http://$(address "$NAME-a")/" from-a
 	eventually gets_from "$NAME-a" "http://$(address "$NAME-b")/" from-b
 	eventually gets_from "$NAME-a" http://127.0.0.1/ from-a
@@ -77,7 +77,7 @@ address() { inspect "$1" .NetworkSettings.IPAddress; }
 	[ "$status" -ne 0 ]
 	# A container of another network is not there, by name or by address.
 	docker run -d --name "$NAME-c" box sleep 10000
-	run docker exec "$NAME-c" wget -q -T 5 -O - "http://$NAME-a/"
+	run docker exec "$NAME-c" wget -q -O - "http://$NAME-a/"
 	[ "$status" -ne 0 ]
 }
 
@@ -96,7 +96,7 @@ address() { inspect "$1" .NetworkSettings.IPAddress; }
 	web "$NAME-n" none --network none
 	eventually gets_from "$NAME-n" http://127.0.0.1/ none
 	for url in http://127.0.0.1:8099/ http://10.200.0.1:8099/ http://192.0.2.1/; do
-		run docker exec "$NAME-n" wget -q -T 20 -O - "$url"
+		run docker exec "$NAME-n" wget -q -O - "$url"
 		[ "$status" -ne 0 ]
 	done
 }
