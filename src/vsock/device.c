@@ -155,7 +155,7 @@ void sm_vsock_opened(struct sm_stream *s)
 	}
 	if (s->source.fd < 0)
 		sm_stream_end_source(s);
-	if (s->sink.fd < 0)
+	if (s->sink.fd < 0 && !s->answer)
 		sm_stream_end_sink(s);
 }
 
@@ -197,6 +197,10 @@ static struct sm_stream *stream_of(struct sm_vsock *vs, const struct sm_vsock_hd
 
 static void opened(struct sm_stream *s)
 {
+	if (s->opened)
+		s->opened(s->arg);
+	if (s->flow.state == SM_FLOW_OVER)
+		return;
 	sm_vsock_opened(s);
 	if (s->tsi)
 		sm_tsi_base_opened(s->vs->tsi, s);
@@ -464,7 +468,9 @@ static int send_source(struct sm_stream *s)
 	send_data(s, r > 0 ? (uint32_t)r : 0, chains);
 	if (r == 0)
 		sm_stream_end_source(s);
-	else if (r < 0 && r != -EAGAIN)
+	if (r == 0 && s->answer)
+		sm_stream_end_sink(s);
+	if (r < 0 && r != -EAGAIN)
 		sm_flow_reset(&s->flow, (int)r);
 	else if (r > 0 && !sm_flow_credit(&s->flow))
 		vs->counters.credit_stalls++;

@@ -20,7 +20,8 @@ TAILQ_HEAD(sm_stream_queue, sm_stream);
 
 struct sm_vsock_listener {
 	uint32_t port;
-	sm_vsock_accept_fn *fn;
+	sm_vsock_accept_fn *fn;		/* or serve */
+	sm_vsock_serve_fn *serve;
 	void *arg;
 	LIST_ENTRY(sm_vsock_listener) link;
 };

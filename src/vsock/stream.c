@@ -187,6 +187,13 @@ static void drop_held(struct sm_stream *s)
 	s->held_at = s->held_len = 0;
 }
 
+static void drop_prefix(struct sm_stream *s)
+{
+	free(s->prefix);
+	s->prefix = NULL;
+	s->prefix_at = s->prefix_len = 0;
+}
+
 void sm_stream_end_source(struct sm_stream *s)
 {
 	end(s, &s->source, &s->sink, SHUT_RD);
@@ -209,6 +216,7 @@ void sm_stream_close(struct sm_stream *s)
 	end(s, &s->source, &s->sink, SHUT_RD);
 	close_plain(s);
 	drop_held(s);
+	drop_prefix(s);
 }
 
 void sm_stream_finish(struct sm_stream *s)
@@ -219,12 +227,37 @@ void sm_stream_finish(struct sm_stream *s)
 
 /* ---- source ---- */
 
+void sm_stream_precede(struct sm_stream *s, uint8_t *bytes, uint32_t len)
+{
+	s->prefix = bytes;
+	s->prefix_len = len;
+}
+
+static ssize_t read_prefix(struct sm_stream *s, const struct iovec *iov, int n)
+{
+	size_t done = 0;
+
+	for (int i = 0; i < n && s->prefix_at < s->prefix_len; i++) {
+		size_t left = s->prefix_len - s->prefix_at;
+		size_t part = iov[i].iov_len < left ? iov[i].iov_len : left;
+
+		memcpy(iov[i].iov_base, s->prefix + s->prefix_at, part);
+		s->prefix_at += (uint32_t)part;
+		done += part;
+	}
+	if (s->prefix_at == s->prefix_len)
+		drop_prefix(s);
+	return (ssize_t)done;
+}
+
 /* #syscalls:loop recvmsg readv */
 ssize_t sm_stream_read(struct sm_stream *s, const struct iovec *iov, int n)
 {
 	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n };
 	ssize_t r;
 
+	if (s->prefix)
+		return read_prefix(s, iov, n);
 	do
 		r = s->source.socket ? recvmsg(s->source.fd, &m, MSG_DONTWAIT) :
 				       readv(s->source.fd, iov, n);

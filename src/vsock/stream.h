@@ -47,10 +47,14 @@ struct sm_stream {
 
 	uint8_t *held;		/* ring of flow.buf bytes while something is held, else NULL */
 	uint32_t held_at, held_len;
+	uint8_t *prefix;	/* heap: to be read before the source; NULL: no more of it */
+	uint32_t prefix_at, prefix_len;
 	uint64_t written;	/* bytes given to the sink */
 	struct sm_loop *loop;
 	sm_stream_changed_fn *changed;
 
+	bool answer;		/* no sink: both ways end with the source */
+	sm_vsock_opened_fn *opened;
 	sm_vsock_done_fn *done;
 	sm_vsock_drained_fn *drained;
 	void *arg, *drained_arg;
@@ -73,6 +77,9 @@ void sm_stream_join(struct sm_stream *s, int fd, struct sm_io *io, struct sm_loo
 /* Starts to watch the descriptors. changed(s) runs after events: an end became ready, what was held
  * was written, or a sink that failed was ended. 0 or -errno. */
 int sm_stream_watch(struct sm_stream *s, struct sm_loop *loop, sm_stream_changed_fn *changed);
+
+/* Bytes on the heap, its own from now on, that are read before those of the source. NULL allowed. */
+void sm_stream_precede(struct sm_stream *s, uint8_t *bytes, uint32_t len);
 
 /* One readv from the source: bytes, 0 at its end, -EAGAIN or another -errno. */
 ssize_t sm_stream_read(struct sm_stream *s, const struct iovec *iov, int n);

@@ -18,6 +18,7 @@
  *	tsi.c		control packets: decode, check, dispatch, the ring of answers
  *	tsi_sock.c	the sockets: create, bind, connect, listen, accept, release
  *	tsi_dgram.c	datagrams both ways
+ *	tsi_hand.c	connections that somebody else accepted, and who listens where
  *	tsi_option.c	which options there are
  *	tsi_base.c	the dialect of libkrunfw's kernels, where it differs
  *	tsi_policy.c	who may talk to whom; the port map
@@ -78,6 +79,15 @@ enum sm_tsi_state {
 	SM_TSI_STATE_NUM
 };
 
+/* A connection on its way to the guest. */
+struct sm_tsi_conn {
+	int fd;
+	union sm_tsi_addr local, peer;
+	uint8_t *prefix;	/* on the heap: bytes to be read before those of fd; NULL: none */
+	uint32_t prefix_len;
+	STAILQ_ENTRY(sm_tsi_conn) link;
+};
+
 struct sm_tsi_sock {
 	struct sm_tsi *tsi;
 	uint32_t key;
@@ -93,6 +103,9 @@ struct sm_tsi_sock {
 	int error;		/* DATAGRAM: an errno, to be told */
 	uint32_t guest_alloc;
 	uint32_t backlog, announce;	/* LISTENING: connections that may yet be announced */
+	uint64_t total;		/* LISTENING: connections given to the guest */
+	STAILQ_HEAD(, sm_tsi_conn) handed;	/* LISTENING: to be announced before others */
+	uint32_t nhanded;
 	uint32_t hint;		/* DATAGRAM: how long the last one was */
 
 	bool queues_errors;	/* DATAGRAM: has had IP_RECVERR */
@@ -199,6 +212,9 @@ int sm_tsi_sock_connect(struct sm_tsi_sock *s, union sm_tsi_addr *a);
 int sm_tsi_sock_bind(struct sm_tsi_sock *s, const union sm_tsi_addr *a);
 int sm_tsi_sock_listen(struct sm_tsi_sock *s, int32_t backlog);
 int sm_tsi_accept_one(struct sm_tsi_sock *s, union sm_tsi_addr *peer); /* a descriptor, -errno */
+/* Makes a stream of a connection and tells the guest: there is an rx buffer for that in c. The
+ * connection is used up, or -errno. */
+int sm_tsi_announce(struct sm_tsi_sock *s, struct sm_tsi_conn *conn, const struct sm_chain *c);
 int sm_tsi_watch(struct sm_tsi_sock *s, uint32_t events);
 /* Whether there is a socket of the guest at this port of ours. */
 bool sm_tsi_is_at(const struct sm_tsi *t, enum sm_tsi_proto proto, uint16_t port);
@@ -222,6 +238,15 @@ void sm_tsi_sendto(struct sm_tsi *t, const struct sm_tsi_req *q);
 int sm_tsi_dgram_serve(struct sm_tsi_sock *s); /* bytes, -ENOBUFS */
 bool sm_tsi_send_left(struct sm_tsi *t);
 
+/* ---- tsi_hand.c ---- */
+
+/* Announces what was handed over: bytes, -ENOBUFS. */
+int sm_tsi_hand_serve(struct sm_tsi_sock *s);
+void sm_tsi_hand_drop(struct sm_tsi_sock *s); /* all of it */
+/* The local name of a stream that came by a socket without one of its own. */
+int sm_tsi_listener_name(struct sm_tsi *t, uint32_t guest_port, uint32_t host_port,
+			 union sm_tsi_addr *a);
+
 /* ---- tsi_option.c ---- */
 
 void sm_tsi_setsockopt(struct sm_tsi *t, const struct sm_tsi_req *q);
@@ -240,5 +265,7 @@ struct sm_stream *sm_tsi_request(struct sm_tsi *t, uint32_t key);
 /* The guest answered the REQUEST of a connection. */
 void sm_tsi_base_opened(struct sm_tsi *t, const struct sm_stream *st);
 int sm_tsi_base_serve_listener(struct sm_tsi_sock *s); /* bytes, -ENOBUFS */
+/* A REQUEST for a connection, which is used up; -errno, and it is not. */
+int sm_tsi_base_announce(struct sm_tsi_sock *s, struct sm_tsi_conn *conn);
 
 #endif

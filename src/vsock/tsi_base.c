@@ -50,6 +50,8 @@ static int local_name(struct sm_tsi *t, uint32_t key, uint32_t host_port, union 
 		return -EBADF;
 	if (getsockname(fd, &a->sa, &len) < 0)
 		return -errno;
+	if (a->sa.sa_family == AF_UNIX) /* handed over: as if it were the listener's */
+		return sm_tsi_listener_name(t, key, host_port, a);
 	a->in.sin_port = htons(sm_tsi_policy_inner(t->policy, SM_TSI_TCP, ntohs(a->in.sin_port)));
 	return 0;
 }
@@ -126,23 +128,24 @@ void sm_tsi_base_opened(struct sm_tsi *t, const struct sm_stream *st)
 	sm_tsi_ready(s);
 }
 
-/* A REQUEST for a connection, which is the stream's from now on; -errno, and it stays the caller's.
- */
-static int request(struct sm_tsi_sock *s, int fd, const union sm_tsi_addr *peer)
+int sm_tsi_base_announce(struct sm_tsi_sock *s, struct sm_tsi_conn *conn)
 {
 	struct sm_vsock *vs = s->tsi->vs;
 	struct sm_stream *st = sm_vsock_stream_new(vs, true);
-	int r = st ? sm_stream_adopt(st, fd, fd) : -ENOBUFS;
+	int r = st ? sm_stream_adopt(st, conn->fd, conn->fd) : -ENOBUFS;
 
 	if (r < 0) {
 		if (st)
 			sm_vsock_stream_free(st);
 		return r;
 	}
+	conn->fd = -1;
+	sm_stream_precede(st, sm_steal_ptr(conn->prefix), conn->prefix_len);
 	st->guest_port = s->vm_port;
 	st->host_port = sm_vsock_port(vs);
 	st->key = s->key;
-	st->peer = peer->in6;
+	st->peer = conn->peer.in6;
+	s->total++;
 	sm_vsock_hash(st);
 	sm_flow_connect(&st->flow);
 	sm_vsock_touch(st);
@@ -166,23 +169,23 @@ static bool answer_waiting(struct sm_tsi_sock *s)
 
 int sm_tsi_base_serve_listener(struct sm_tsi_sock *s)
 {
-	if (!answer_waiting(s))
+	if (!answer_waiting(s) || sm_tsi_hand_serve(s) < 0)
 		return -ENOBUFS;
 	for (int n = 0; s->readable; n++) {
-		union sm_tsi_addr peer = { .in6 = { 0 } };
-		int fd = -EMFILE, r;
+		struct sm_tsi_conn conn = { .fd = -EMFILE };
+		int r;
 
 		if (n == AT_ONCE) {
 			sm_tsi_ready(s);
 			break;
 		}
 		if (sm_tsi_has_room(s->tsi))
-			fd = sm_tsi_accept_one(s, &peer);
-		r = fd < 0 ? fd : request(s, fd, &peer);
+			conn.fd = sm_tsi_accept_one(s, &conn.peer);
+		r = conn.fd < 0 ? conn.fd : sm_tsi_base_announce(s, &conn);
 		if (r == 0)
 			continue;
-		if (fd >= 0)
-			close(fd);
+		if (conn.fd >= 0)
+			close(conn.fd);
 		s->tsi->starved |= r != -EAGAIN;
 		s->readable = false;
 	}

@@ -154,6 +154,16 @@ static void note_errors(struct sm_tsi *t, const struct sm_tsi_req *q)
 		s->queues_errors = true;
 }
 
+/* A connection that was handed over may be a unix socket, which the guest takes for TCP: what it sets
+ * there has no effect. */
+static bool is_unix(int fd)
+{
+	socklen_t len = sizeof(int);
+	int domain = 0;
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
+}
+
 static int set(struct sm_tsi *t, const struct sm_tsi_req *q)
 {
 	struct where w;
@@ -168,7 +178,7 @@ static int set(struct sm_tsi *t, const struct sm_tsi_req *q)
 	if (w.len > w.option->max) /* as the kernel, which looks at no more than it needs */
 		w.len = w.option->max;
 	if (setsockopt(w.fd, w.level, w.name, q->body + 20, w.len) < 0)
-		return -errno;
+		return errno == EOPNOTSUPP && is_unix(w.fd) ? 0 : -errno;
 	if (w.level == SOL_SOCKET && w.name == SO_LINGER)
 		note_linger(t, q, &w);
 	if ((w.level == IPPROTO_IP && w.name == IP_RECVERR) ||
@@ -192,8 +202,8 @@ void sm_tsi_getsockopt(struct sm_tsi *t, const struct sm_tsi_req *q)
 	if (r == 0) {
 		len = w.len;
 		if (getsockopt(w.fd, w.level, w.name, body + 8, &len) < 0) {
-			r = -errno;
-			len = 0;
+			r = errno == EOPNOTSUPP && is_unix(w.fd) ? 0 : -errno;
+			len = r < 0 || len < sizeof(int) ? 0 : sizeof(int);
 		}
 	}
 	sm_tsi_put32(body, (uint32_t)r);

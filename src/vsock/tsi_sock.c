@@ -136,6 +136,7 @@ void sm_tsi_sock_free(struct sm_tsi_sock *s)
 	struct sm_tsi *t = s->tsi;
 
 	close_fd(s);
+	sm_tsi_hand_drop(s);
 	if (s->is_ready)
 		TAILQ_REMOVE(&t->ready, s, ready);
 	if (s->state == SM_TSI_LISTENING)
@@ -307,6 +308,7 @@ int sm_tsi_make(struct sm_tsi *t, const struct sm_tsi_req *q, int protocol)
 				   .fd = fd,
 				   .proto = (enum sm_tsi_proto)proto,
 				   .state = proto == SM_TSI_TCP ? SM_TSI_FRESH : SM_TSI_DATAGRAM };
+	STAILQ_INIT(&s->handed);
 	LIST_INSERT_HEAD(&t->by_key[bucket(s->key)], s, by_key);
 	LIST_INSERT_HEAD(&t->all, s, all);
 	t->nsocks++;
@@ -625,27 +627,22 @@ int sm_tsi_accept_one(struct sm_tsi_sock *s, union sm_tsi_addr *peer)
 	return -ECONNABORTED;
 }
 
-static void put_accepted(const struct sm_tsi_sock *s, uint32_t host_port, int fd,
-			 const union sm_tsi_addr *peer, uint8_t body[SM_TSI_ANSWER])
+static void put_accepted(const struct sm_tsi_sock *s, uint32_t host_port,
+			 const struct sm_tsi_conn *conn, uint8_t body[SM_TSI_ANSWER])
 {
-	union sm_tsi_addr local = { .in6 = { 0 } };
-	socklen_t len = sizeof(local);
+	union sm_tsi_addr local = conn->local;
 
 	memset(body, 0, SM_TSI_ANSWER);
-	if (getsockname(fd, &local.sa, &len) < 0)
-		local.sa.sa_family = (sa_family_t)s->family; /* the connection is over already */
 	local.in.sin_port =
 		htons(sm_tsi_policy_inner(s->tsi->policy, s->proto, ntohs(local.in.sin_port)));
 	sm_tsi_put32(body, host_port);
 	sm_tsi_put32(body + 8, sm_tsi_addr_len(&local));
-	sm_tsi_put32(body + 12, sm_tsi_addr_len(peer));
+	sm_tsi_put32(body + 12, sm_tsi_addr_len(&conn->peer));
 	memcpy(body + 16, &local, sm_tsi_addr_len(&local));
-	memcpy(body + 144, peer, sm_tsi_addr_len(peer));
+	memcpy(body + 144, &conn->peer, sm_tsi_addr_len(&conn->peer));
 }
 
-/* Makes a stream of fd and tells the guest: there is an rx buffer for that in c. */
-static int announce(struct sm_tsi_sock *s, int fd, const union sm_tsi_addr *peer,
-		    const struct sm_chain *c)
+int sm_tsi_announce(struct sm_tsi_sock *s, struct sm_tsi_conn *conn, const struct sm_chain *c)
 {
 	struct sm_tsi *t = s->tsi;
 	struct sm_vsock_hdr h = sm_tsi_hdr(t, s->key, SM_TSI_ACCEPTED, SM_TSI_ANSWER);
@@ -655,7 +652,7 @@ static int announce(struct sm_tsi_sock *s, int fd, const union sm_tsi_addr *peer
 
 	if (!st)
 		return -ENOBUFS;
-	if (sm_loop_add(t->loop, fd, STREAM_EVENTS | EPOLLET, on_event, s, &io) < 0) {
+	if (sm_loop_add(t->loop, conn->fd, STREAM_EVENTS | EPOLLET, on_event, s, &io) < 0) {
 		sm_vsock_stream_free(st);
 		return -ENOBUFS;
 	}
@@ -665,11 +662,13 @@ static int announce(struct sm_tsi_sock *s, int fd, const union sm_tsi_addr *peer
 	st->lingers = s->lingers; /* inherited from the listener */
 	sm_vsock_hash(st);
 	sm_flow_open(&st->flow, 0, h.buf_alloc);
-	put_accepted(s, st->host_port, fd, peer, body);
-	sm_stream_join(st, fd, io, t->loop, sm_vsock_changed);
+	put_accepted(s, st->host_port, conn, body);
+	sm_stream_join(st, sm_steal_fd(&conn->fd), io, t->loop, sm_vsock_changed);
+	sm_stream_precede(st, sm_steal_ptr(conn->prefix), conn->prefix_len);
 	sm_chain_write(c, SM_VSOCK_HDR_SIZE, body, sizeof(body));
 	sm_vsock_send_rx(t->vs, c, &h);
 	s->announce--;
+	s->total++;
 	sm_vsock_touch(st);
 	return 0;
 }
@@ -677,17 +676,20 @@ static int announce(struct sm_tsi_sock *s, int fd, const union sm_tsi_addr *peer
 /* One connection, for whose ACCEPTED there is c: 0, or -errno and c is not used. */
 static int take_one(struct sm_tsi_sock *s, const struct sm_chain *c)
 {
-	union sm_tsi_addr peer = { .in6 = { 0 } };
-	int fd, r;
+	struct sm_tsi_conn conn = { .fd = -1 };
+	socklen_t len = sizeof(conn.local);
+	int r;
 
 	if (!sm_tsi_has_room(s->tsi))
 		return -EMFILE;
-	fd = sm_tsi_accept_one(s, &peer);
-	if (fd < 0)
-		return fd;
-	r = announce(s, fd, &peer, c);
+	conn.fd = sm_tsi_accept_one(s, &conn.peer);
+	if (conn.fd < 0)
+		return conn.fd;
+	if (getsockname(conn.fd, &conn.local.sa, &len) < 0)
+		conn.local.sa.sa_family = (sa_family_t)s->family; /* it is over already */
+	r = sm_tsi_announce(s, &conn, c);
 	if (r < 0)
-		close(fd);
+		close(conn.fd);
 	return r;
 }
 
@@ -695,8 +697,10 @@ static int serve_listener(struct sm_tsi_sock *s)
 {
 	struct sm_vsock *vs = s->tsi->vs;
 	struct sm_chain *c = &vs->chains[0];
-	int n = 0, r;
+	int n = 0, r = sm_tsi_hand_serve(s);
 
+	if (r < 0)
+		return r;
 	while (s->readable && s->announce) {
 		if (n == ACCEPTS_AT_ONCE) {
 			sm_tsi_ready(s);

@@ -41,6 +41,14 @@ uint32_t sm_vsock_port(struct sm_vsock *vs)
 	return vs->next_port;
 }
 
+static void describe(struct sm_stream *s, const struct sm_vsock_stream *d)
+{
+	s->answer = d->answer && d->sink < 0;
+	s->opened = d->opened;
+	s->done = d->done;
+	s->arg = d->arg;
+}
+
 /* A stream of these descriptors that owns its port, in state WAITING. */
 static int new_stream(struct sm_vsock *vs, uint32_t port, const struct sm_vsock_stream *d,
 		      struct sm_stream **out)
@@ -58,8 +66,7 @@ static int new_stream(struct sm_vsock *vs, uint32_t port, const struct sm_vsock_
 		sm_vsock_stream_free(s);
 		return r;
 	}
-	s->done = d->done;
-	s->arg = d->arg;
+	describe(s, d);
 	s->host_port = port;
 	sm_vsock_own(s);
 	*out = s;
@@ -97,6 +104,7 @@ int sm_vsock_abort(struct sm_vsock *vs, uint32_t port)
 
 	if (!s)
 		return -ENOENT;
+	s->opened = NULL;
 	s->done = NULL;
 	s->drained = NULL;
 	sm_vsock_disown(s);
@@ -125,49 +133,88 @@ int sm_vsock_drain(struct sm_vsock *vs, uint32_t port, sm_vsock_drained_fn *fn, 
 	return 0;
 }
 
-int sm_vsock_listen(struct sm_vsock *vs, uint32_t port, sm_vsock_accept_fn *fn, void *arg)
+static int listen_on(struct sm_vsock *vs, const struct sm_vsock_listener *as)
 {
-	struct sm_vsock_listener *l = sm_vsock_find_listener(vs, port);
+	struct sm_vsock_listener *l;
 
-	if (!fn) {
-		if (!l)
-			return -ENOENT;
-		LIST_REMOVE(l, link);
-		free(l);
-		return 0;
-	}
-	if (in_use(vs, port))
+	if (in_use(vs, as->port))
 		return -EADDRINUSE;
 	l = malloc(sizeof(*l));
 	if (!l)
 		return -ENOMEM;
-	*l = (struct sm_vsock_listener){ .port = port, .fn = fn, .arg = arg };
+	*l = *as;
 	LIST_INSERT_HEAD(&vs->listeners, l, link);
 	return 0;
 }
 
-/* #syscalls:loop socketpair(0=AF_UNIX) close */
-static struct sm_stream *accept_on(struct sm_vsock *vs, const struct sm_vsock_listener *l)
+int sm_vsock_serve(struct sm_vsock *vs, uint32_t port, sm_vsock_serve_fn *fn, void *arg)
 {
-	struct sm_stream *s;
+	const struct sm_vsock_listener l = { .port = port, .serve = fn, .arg = arg };
+
+	return listen_on(vs, &l);
+}
+
+int sm_vsock_listen(struct sm_vsock *vs, uint32_t port, sm_vsock_accept_fn *fn, void *arg)
+{
+	const struct sm_vsock_listener fresh = { .port = port, .fn = fn, .arg = arg };
+	struct sm_vsock_listener *l = fn ? NULL : sm_vsock_find_listener(vs, port);
+
+	if (fn)
+		return listen_on(vs, &fresh);
+	if (!l)
+		return -ENOENT;
+	LIST_REMOVE(l, link);
+	free(l);
+	return 0;
+}
+
+/* What a listener's next stream is joined to; *other is then the owner's, or -1.
+ * #syscalls:loop socketpair(0=AF_UNIX) close */
+static int open_for(const struct sm_vsock_listener *l, struct sm_vsock_stream *d, int *other)
+{
 	int sv[2];
 
-	if (vs->naccepted == SM_VSOCK_ACCEPTED_MAX)
-		return NULL;
+	*d = (struct sm_vsock_stream){ .source = -1, .sink = -1 };
+	if (l->serve)
+		return l->serve(l->arg, d);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return -errno;
+	d->source = d->sink = sv[0];
+	*other = sv[1];
+	return 0;
+}
+
+static void close_all(const struct sm_vsock_stream *d, int other)
+{
+	if (d->source >= 0)
+		close(d->source);
+	if (d->sink >= 0 && d->sink != d->source)
+		close(d->sink);
+	if (other >= 0)
+		close(other);
+}
+
+static struct sm_stream *accept_on(struct sm_vsock *vs, const struct sm_vsock_listener *l)
+{
+	struct sm_vsock_stream d;
+	struct sm_stream *s;
+	int other = -1;
+
+	if (vs->naccepted == SM_VSOCK_ACCEPTED_MAX || open_for(l, &d, &other) < 0)
 		return NULL;
 	s = sm_vsock_stream_new(vs, false);
-	if (!s || sm_stream_adopt(s, sv[0], sv[0]) < 0) {
+	if (!s || sm_stream_adopt(s, d.source, d.sink) < 0) {
 		if (s)
 			sm_vsock_stream_free(s);
-		close(sv[0]);
-		close(sv[1]);
+		close_all(&d, other);
 		return NULL;
 	}
+	describe(s, &d);
 	s->host_port = l->port;
 	s->accepted = true;
 	vs->naccepted++;
-	l->fn(l->arg, sv[1]); /* may end the listener */
+	if (l->fn)
+		l->fn(l->arg, other); /* may end the listener */
 	return s;
 }
 

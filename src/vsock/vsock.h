@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "base/err.h"
 #include "base/loop.h"
@@ -65,12 +66,17 @@ int sm_vsock_enable_tsi(struct sm_vsock *vs, const struct sm_vsock_tsi *config,
  * -ECONNREFUSED: nobody listens in the guest; -EPROTO: the guest broke the rules; others: a
  * descriptor failed). Callbacks may use all calls of this header but sm_vsock_free(). */
 typedef void sm_vsock_done_fn(void *arg, int err);
+/* The guest took the connection. Before any byte of the stream; the descriptors can be written to. */
+typedef void sm_vsock_opened_fn(void *arg);
 
 struct sm_vsock_stream {
 	int source;			/* read for the guest; -1: none, it sees EOF at once */
 	int sink;			/* written for the guest; -1: none, its bytes are refused */
 	sm_vsock_done_fn *done;		/* may be NULL; runs once, after both are closed */
 	void *arg;
+	sm_vsock_opened_fn *opened;	/* may be NULL */
+	bool answer;			/* without a sink: the guest is told of that with the source's
+					 * end only, in one SHUTDOWN(3) */
 };
 /* A socket that is both source and sink is given as the same number twice. */
 
@@ -98,10 +104,39 @@ uint32_t sm_vsock_port(struct sm_vsock *vs);
 typedef void sm_vsock_accept_fn(void *arg, int fd);
 int sm_vsock_listen(struct sm_vsock *vs, uint32_t port, sm_vsock_accept_fn *fn, void *arg);
 
+/* The same, but fn says what the stream is joined to (all of *s is zero and the descriptors -1
+ * before): 0, and the descriptors are the device's; -errno: the guest is refused. */
+typedef int sm_vsock_serve_fn(void *arg, struct sm_vsock_stream *s);
+int sm_vsock_serve(struct sm_vsock *vs, uint32_t port, sm_vsock_serve_fn *fn, void *arg);
+
 /* Connects to a listener in the guest, from a fresh host port which *port tells (NULL allowed) and
  * by which the stream can be aborted and drained: a guest need not ever answer. done() also tells a
  * refusal. 0, or -errno as sm_vsock_expect(). */
 int sm_vsock_connect(struct sm_vsock *vs, uint32_t guest_port, const struct sm_vsock_stream *s,
 		     uint32_t *port);
+
+/* A connection that a TCP listener of the guest (of TSI) gets as if it had accepted it. */
+#define SM_VSOCK_PREFIX_MAX 16384u
+struct sm_vsock_handed {
+	uint16_t port;			/* where the guest listens; 0: its first, AF_INET preferred */
+	int fd;				/* a connected stream socket: TCP, or AF_UNIX */
+	const struct sockaddr *peer;	/* who it is from, of AF_INET or AF_INET6; NULL: ask fd */
+	const void *prefix;		/* bytes that come before those of fd, copied */
+	uint32_t len;			/* of them, SM_VSOCK_PREFIX_MAX at most */
+};
+/* 0: fd is the device's. Else it stays the caller's: -ENOENT (no such listener), -EAGAIN (too many
+ * wait for the guest), -EPROTOTYPE or -ENOTCONN (no such socket), -ENOMEM, -EINVAL. */
+int sm_vsock_hand_over(struct sm_vsock *vs, const struct sm_vsock_handed *h);
+
+/* What the guest's sockets of TSI wait for: TCP listeners, and UDP sockets without a peer. */
+struct sm_vsock_port {
+	const char *proto;		/* "tcp" or "udp" */
+	const struct sockaddr *addr;	/* with the guest's port */
+	uint16_t host_port;		/* the namespace's, in host order */
+	uint32_t backlog;		/* of a listener */
+	uint64_t accepted;		/* connections that it was given */
+};
+typedef void sm_vsock_port_fn(void *arg, const struct sm_vsock_port *p);
+void sm_vsock_ports(struct sm_vsock *vs, sm_vsock_port_fn *fn, void *arg);
 
 #endif
