@@ -9,8 +9,8 @@
  * to answer, in opened().
  *
  * Clients are programs of the container's owner (the socket is theirs alone), but slow, broken and
- * many is what they can be: a time limit for each, bounded lines, and when there are too many, or no
- * descriptors, nothing is accepted for a while.
+ * many is what they can be: a time limit for each, bounded lines, and when there are too many, or
+ *no descriptors, nothing is accepted for a while.
  */
 #include "config.h"
 
@@ -29,13 +29,13 @@
 #include "base/clean.h"
 #include "base/io.h"
 
-#define RETRY_NS 1000000000ull
+#define RETRY_NS        1000000000ull
 #define ACCEPTS_AT_ONCE 16
 
 enum state {
-	LINE,		/* reads up to the newline */
-	PREFIX,		/* … and the bytes that are to be seen first */
-	CONNECTING,	/* the guest is asked; the socket is the stream's */
+	LINE,       /* reads up to the newline */
+	PREFIX,     /* … and the bytes that are to be seen first */
+	CONNECTING, /* the guest is asked; the socket is the stream's */
 	JOINED,
 	STATE_NUM
 };
@@ -43,16 +43,16 @@ enum state {
 struct client {
 	struct sm_bridge *bridge;
 	enum state state;
-	int fd;			/* ours in LINE and PREFIX */
+	int fd; /* ours in LINE and PREFIX */
 	struct sm_io *io;
-	struct sm_timer *timer;	/* not in JOINED */
+	struct sm_timer *timer; /* not in JOINED */
 	uint32_t host_port;
 	char line[SM_BRIDGE_LINE_MAX + 1];
 	uint32_t len;
-	int handed;		/* the descriptor that came along, or -1 */
+	int handed; /* the descriptor that came along, or -1 */
 	uint16_t port;
 	bool has_peer;
-	struct sockaddr_in6 peer;	/* in either family */
+	struct sockaddr_in6 peer; /* in either family */
 	uint8_t *prefix;
 	uint32_t prefix_len, prefix_have;
 	LIST_ENTRY(client) link;
@@ -62,7 +62,7 @@ struct sm_bridge {
 	struct sm_loop *loop;
 	struct sm_vsock *vs;
 	int fd;
-	struct sm_io *io;	/* NULL: not accepting */
+	struct sm_io *io; /* NULL: not accepting */
 	struct sm_timer *retry;
 	uint64_t line_ns;
 	uint32_t nclients;
@@ -137,11 +137,9 @@ static void on_done(void *arg, int err)
 
 static void connect_guest(struct client *c, uint32_t port)
 {
-	const struct sm_vsock_stream s = { .source = c->fd,
-					   .sink = c->fd,
-					   .opened = on_opened,
-					   .done = on_done,
-					   .arg = c };
+	const struct sm_vsock_stream s = {
+		.source = c->fd, .sink = c->fd, .opened = on_opened, .done = on_done, .arg = c
+	};
 	int r;
 
 	sm_loop_remove(c->bridge->loop, c->io);
@@ -167,9 +165,9 @@ static void hand_over(struct client *c)
 	int r = c->handed < 0 ? -EBADF : sm_vsock_hand_over(c->bridge->vs, &h);
 
 	if (r < 0) {
-		refuse(c, r == -ENOENT ? "the guest does not listen there" :
-			  r == -EBADF  ? "no descriptor came along" :
-					 strerror(-r));
+		refuse(c, r == -ENOENT  ? "the guest does not listen there"
+			  : r == -EBADF ? "no descriptor came along"
+					: strerror(-r));
 		return;
 	}
 	c->handed = -1;
@@ -214,8 +212,8 @@ static bool peer_of(struct client *c, char *text)
 	c->peer.sin6_family = v6 ? AF_INET6 : AF_INET;
 	c->peer.sin6_port = htons((uint16_t)port);
 	c->has_peer = true;
-	return v6 ? inet_pton(AF_INET6, text + 1, &c->peer.sin6_addr) == 1 :
-		    inet_pton(AF_INET, text, &in->sin_addr) == 1;
+	return v6 ? inet_pton(AF_INET6, text + 1, &c->peer.sin6_addr) == 1
+		  : inet_pton(AF_INET, text, &in->sin_addr) == 1;
 }
 
 static bool parse_accept(struct client *c, char *p)
@@ -356,8 +354,8 @@ static void try_later(struct sm_bridge *b)
 		b->retry = NULL; /* the end of the next client will do */
 }
 
-/* Level-triggered: one event for each line, or for what is left of it, would do no better. The prefix
- * may be there with the line. */
+/* Level-triggered: one event for each line, or for what is left of it, would do no better. The
+ * prefix may be there with the line. */
 static int add(struct sm_bridge *b, int fd)
 {
 	struct client *c = calloc(1, sizeof(*c));

@@ -11,12 +11,11 @@
  *
  *	CONNECT PORT			a connection to the guest's AF_VSOCK listener at PORT:
  *					"OK HOST-PORT", then its bytes both ways
- *	ACCEPT PORT|* [LENGTH [PEER]]	the connected stream socket that came along (SCM_RIGHTS, with
- *					any byte up to here) is one that the guest's TCP listener at PORT
- *					accepts ("*": its first one, AF_INET preferred). LENGTH bytes
- *					that were read from it already follow the line, and the guest
- *					sees them first. PEER, "192.0.2.1:4711" or "[2001:db8::1]:4711",
- *					is who the guest is told it is from. "OK"
+ *	ACCEPT PORT|* [LENGTH [PEER]]	the connected stream socket that came along (SCM_RIGHTS,
+ *with any byte up to here) is one that the guest's TCP listener at PORT accepts ("*": its first
+ *one, AF_INET preferred). LENGTH bytes that were read from it already follow the line, and the
+ *guest sees them first. PEER, "192.0.2.1:4711" or "[2001:db8::1]:4711", is who the guest is told it
+ *is from. "OK"
  *
  * or "ERROR why", and the connection is closed: without a word where it was the guest that refused
  * or did not answer. The first is the convention of Firecracker and Cloud
@@ -26,8 +25,8 @@
  * SM_BRIDGE_CLIENTS_MAX are connected at a time: others wait in the socket's queue.
  */
 #define SM_BRIDGE_CLIENTS_MAX 1024u
-#define SM_BRIDGE_LINE_MAX 128u
-#define SM_BRIDGE_LINE_NS 10000000000ull
+#define SM_BRIDGE_LINE_MAX    128u
+#define SM_BRIDGE_LINE_NS     10000000000ull
 
 struct sm_bridge;
 

@@ -52,9 +52,8 @@ void sm_services_free(struct sm_services *s)
 
 /* ---- unix sockets of the host ---- */
 
-/* By its descriptor: there are no other names in the jail. A server whose queue is full is as good as
- * none, as the loop waits for nobody.
- * #syscalls:loop socket(0=AF_UNIX) connect close */
+/* By its descriptor: there are no other names in the jail. A server whose queue is full is as good
+ * as none, as the loop waits for nobody. #syscalls:loop socket(0=AF_UNIX) connect close */
 static int connect_to(int target)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };

@@ -9,7 +9,7 @@
  * started us, so that they lead out of the jail to this and nothing else.
  */
 #define SM_ENVIRONMENT_PORT 1026u
-#define SM_SERVICES_MAX 32u
+#define SM_SERVICES_MAX     32u
 
 struct sm_services;
 
@@ -22,8 +22,8 @@ void sm_services_free(struct sm_services *services);
  * owned from 0 on. -EADDRINUSE, -ENOTSOCK (it is none), -ENOSPC, -ENOMEM. */
 int sm_services_map(struct sm_services *services, uint32_t port, int fd);
 
-/* The first connect of the guest to SM_ENVIRONMENT_PORT is answered with the rest of the file fd, and
- * no other ever: it may hold secrets. fd is owned from 0 on. */
+/* The first connect of the guest to SM_ENVIRONMENT_PORT is answered with the rest of the file fd,
+ * and no other ever: it may hold secrets. fd is owned from 0 on. */
 int sm_services_environment(struct sm_services *services, int fd);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connections that a listener of the guest gets without having accepted them (vsock.h), and the list
- * of what listens.
+ * Connections that a listener of the guest gets without having accepted them (vsock.h), and the
+ * list of what listens.
  *
  * What is handed over waits at its listener until the guest has room for one more, as a connection
  * waits in the kernel's queue: before the kernel's, HANDED_MAX for each listener at most. The
@@ -20,11 +20,12 @@
 #include "vsock/tsi.h"
 
 #define HANDED_MAX 128u
-#define COST 512
+#define COST       512
 
 /* ---- addresses ---- */
 
-/* Makes an address one of `family`: mapped, or 0.0.0.0 for an IPv6 address at an AF_INET listener. */
+/* Makes an address one of `family`: mapped, or 0.0.0.0 for an IPv6 address at an AF_INET listener.
+ */
 static void fit(int family, union sm_tsi_addr *a)
 {
 	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
@@ -90,11 +91,23 @@ static int int_option(int fd, int name)
 	return getsockopt(fd, SOL_SOCKET, name, &v, &len) < 0 ? -errno : v;
 }
 
-/* Both names, of AF_INET or AF_INET6 and if need be the listener's. #syscalls:loop getpeername */
+/* getpeername(2) without being one more call that the loop may make. It wants to know the length.
+ */
+static int peer_of(int fd, int domain, union sm_tsi_addr *a)
+{
+	socklen_t len = domain == AF_INET ? sizeof(a->in) : sizeof(a->in6);
+
+	if (domain == AF_UNIX)
+		len = sizeof(a->sa.sa_family);
+	*a = (union sm_tsi_addr){ .in6 = { 0 } };
+	return getsockopt(fd, SOL_SOCKET, SO_PEERNAME, a, &len) < 0 ? -errno : 0;
+}
+
+/* Both names, of AF_INET or AF_INET6 and if need be the listener's. */
 static int names(const struct sm_tsi_sock *s, const struct sm_vsock_handed *h,
 		 struct sm_tsi_conn *conn)
 {
-	socklen_t local = sizeof(conn->local), peer = sizeof(conn->peer);
+	socklen_t local = sizeof(conn->local);
 	int domain = int_option(h->fd, SO_DOMAIN), r;
 
 	if (domain < 0)
@@ -102,9 +115,11 @@ static int names(const struct sm_tsi_sock *s, const struct sm_vsock_handed *h,
 	if (int_option(h->fd, SO_TYPE) != SOCK_STREAM ||
 	    (domain != AF_INET && domain != AF_INET6 && domain != AF_UNIX))
 		return -EPROTOTYPE;
-	if (getpeername(h->fd, &conn->peer.sa, &peer) < 0 ||
-	    getsockname(h->fd, &conn->local.sa, &local) < 0)
-		return -errno;
+	r = peer_of(h->fd, domain, &conn->peer);
+	if (r == 0 && getsockname(h->fd, &conn->local.sa, &local) < 0)
+		r = -errno;
+	if (r < 0)
+		return r;
 	if (domain == AF_UNIX) {
 		r = name_of(s, &conn->local);
 		if (r < 0)
@@ -115,8 +130,8 @@ static int names(const struct sm_tsi_sock *s, const struct sm_vsock_handed *h,
 	}
 	if (h->peer)
 		memcpy(&conn->peer, h->peer,
-		       h->peer->sa_family == AF_INET ? sizeof(conn->peer.in) :
-						       sizeof(conn->peer.in6));
+		       h->peer->sa_family == AF_INET ? sizeof(conn->peer.in)
+						     : sizeof(conn->peer.in6));
 	fit(s->family, &conn->local);
 	fit(s->family, &conn->peer);
 	return 0;
@@ -127,7 +142,8 @@ static struct sm_tsi_sock *find_listener(struct sm_tsi *t, uint16_t port)
 	struct sm_tsi_sock *s, *found = NULL;
 
 	/* The list has the newest first. */
-	LIST_FOREACH(s, &t->all, all) {
+	LIST_FOREACH(s, &t->all, all)
+	{
 		union sm_tsi_addr a;
 
 		if (s->state != SM_TSI_LISTENING || name_of(s, &a) < 0)
@@ -248,12 +264,11 @@ int sm_tsi_hand_serve(struct sm_tsi_sock *s)
 static bool waits(const struct sm_tsi_sock *s)
 {
 	union sm_tsi_addr peer;
-	socklen_t len = sizeof(peer);
 
 	if (s->state == SM_TSI_LISTENING)
 		return true;
 	return s->state == SM_TSI_DATAGRAM && s->proto == SM_TSI_UDP &&
-	       getpeername(s->fd, &peer.sa, &len) < 0;
+	       peer_of(s->fd, s->family, &peer) < 0;
 }
 
 void sm_vsock_ports(struct sm_vsock *vs, sm_vsock_port_fn *fn, void *arg)
@@ -262,7 +277,8 @@ void sm_vsock_ports(struct sm_vsock *vs, sm_vsock_port_fn *fn, void *arg)
 
 	if (!vs->tsi)
 		return;
-	LIST_FOREACH(s, &vs->tsi->all, all) {
+	LIST_FOREACH(s, &vs->tsi->all, all)
+	{
 		union sm_tsi_addr a;
 		struct sm_vsock_port p = { .proto = sm_tsi_proto_name(s->proto),
 					   .addr = &a.sa,
