@@ -32,11 +32,13 @@
 #include <malloc.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/capability.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -369,19 +371,16 @@ int sm_jail_enter(const struct sm_jail_config *config, struct sm_err *err)
 	return 0;
 }
 
-#ifdef SM_SANITIZE
-/* The sanitizers' own threads, mappings and reports need more than any list. */
-static int load_filter(enum sm_jail_thread kind)
+static int load(const struct sock_filter *code, unsigned short len)
 {
-	sm_info("jail: %s thread: a build with sanitizers runs without a filter", kinds[kind].name);
-	return 0;
-}
-#else
-static int load_filter(enum sm_jail_thread kind)
-{
-	const struct sock_fprog prog = { .len = kinds[kind].len,
-					 .filter = (struct sock_filter *)kinds[kind].code };
+	const struct sock_fprog prog = { .len = len, .filter = (struct sock_filter *)code };
 
+#ifdef SM_SANITIZE
+	/* The sanitizers' own threads, mappings and reports need more than any list. */
+	sm_info("jail: %s thread: a build with sanitizers runs without a filter of %u", record_kind,
+		prog.len);
+	return 0;
+#endif
 	/* Without the flag, kernels before 5.16 would switch speculative stores off for the thread:
 	 * slow, and no wall inside one process. */
 	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW,
@@ -389,7 +388,27 @@ static int load_filter(enum sm_jail_thread kind)
 		       ? -errno
 		       : 0;
 }
-#endif
+
+static int load_filter(enum sm_jail_thread kind)
+{
+	return load(kinds[kind].code, kinds[kind].len);
+}
+
+/* A second filter beside the list, which allows them: the stricter one decides. Other tables of
+ * system calls are the list's to forbid. */
+int sm_jail_forbid_unix(void)
+{
+	static const struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_UNIX, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+
+	return load(code, SM_ARRAY_SIZE(code));
+}
 
 int sm_jail_thread(enum sm_jail_thread kind, bool binds_privileged)
 {

@@ -39,6 +39,10 @@ int sm_jail_enter(const struct sm_jail_config *config, struct sm_err *err);
  * record and ends the process with 128 + SIGSYS. 0 or -errno. */
 int sm_jail_thread(enum sm_jail_thread kind, bool binds_privileged);
 
+/* For the loop of a VM none of whose ports is a unix socket of the host: it may make none. Before
+ * sm_jail_thread(). 0 or -errno. */
+int sm_jail_forbid_unix(void);
+
 /* For a program that a backend runs: an empty, read-only directory that is nowhere in the tree, to be
  * its root. A descriptor, or -errno where we may not make one. */
 int sm_jail_make_empty_dir(void);

@@ -28,6 +28,8 @@
 #include "hv/kvm/probe.h"
 #include "hv/oomhost.h"
 #include "hv/sandbox.h"
+#include "vsock/bridge.h"
+#include "vsock/services.h"
 #include "vsock/vsock.h"
 
 #define FAILED 255
@@ -37,7 +39,8 @@
 
 struct options {
 	const char *id, *state_dir, *hypervisor, *kernel, *initrd, *cmdline, *qemu;
-	const char *network, *network_policy, *ports;
+	const char *network, *network_policy, *ports, *vsock_ports;
+	int bridge_fd, environment_fd;
 	int control_fd, listen_fd, memory_cgroup_fd, vcpus, memory;
 	bool binds_privileged, hugepages, serial, core_dumps, print_seccomp, debug, probe, version, help;
 };
@@ -48,6 +51,8 @@ struct vmm {
 	struct sm_loop *loop;
 	struct sm_console *console;
 	struct sm_vsock *vs;
+	struct sm_services *services;
+	struct sm_bridge *bridge;
 	struct sm_fs *fs;
 	const struct sm_hv_ops *ops;
 	struct sm_hv *hv;
@@ -70,6 +75,12 @@ static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 		{ "listen-fd", 0, SM_OPT_INT, &o->listen_fd, "N", "listening socket for later clients" },
 		{ "memory-cgroup-fd", 0, SM_OPT_INT, &o->memory_cgroup_fd, "N",
 		  "directory of our memory cgroup, to repeat the guest's kills there" },
+		{ "bridge-fd", 0, SM_OPT_INT, &o->bridge_fd, "N",
+		  "listening socket whose clients get to ports of the guest" },
+		{ "vsock-ports", 0, SM_OPT_STRING, &o->vsock_ports, "LIST",
+		  "PORT=N, ...: O_PATH descriptors of the sockets at which the guest's connects to us end" },
+		{ "environment-fd", 0, SM_OPT_INT, &o->environment_fd, "N",
+		  "file with which the guest's first connect to port 1026 is answered" },
 		{ "hypervisor", 0, SM_OPT_STRING, &o->hypervisor, "NAME", "backend: kvm or qemu" },
 		{ "kernel", 0, SM_OPT_STRING, &o->kernel, "FILE",
 		  "guest kernel: vmlinux, with kvm also a bzImage or libkrunfw.so.5" },
@@ -266,6 +277,24 @@ static int setup_network(struct vmm *v, struct sm_err *err)
 	return 0;
 }
 
+/* Ways between programs of the host and the guest: vsock/bridge.h, vsock/services.h. */
+static int setup_services(struct vmm *v, struct sm_err *err)
+{
+	int r = sm_services_new(v->vs, &v->services);
+
+	if (r == 0 && v->o.bridge_fd >= 0) {
+		r = sm_bridge_new(v->loop, v->vs, v->o.bridge_fd, 0, &v->bridge);
+		if (r < 0)
+			return sm_err_sys(err, r, "--bridge-fd %d", v->o.bridge_fd);
+	}
+	if (r == 0 && v->o.environment_fd >= 0)
+		r = sm_services_environment(v->services, v->o.environment_fd);
+	if (r < 0)
+		return sm_err_sys(err, r, "services for the guest");
+	r = v->o.vsock_ports ? sm_services_map_list(v->services, v->o.vsock_ports, err) : 0;
+	return r < 0 ? sm_err_wrap(err, "--vsock-ports") : 0;
+}
+
 /* The directory itself is not kept: a descriptor of it would lead out of the jail. */
 static int setup_files(struct vmm *v, int *guest_fd, struct sm_err *err)
 {
@@ -347,7 +376,9 @@ static int enter_jail(struct vmm *v, struct sm_err *err)
 	r = sm_fs_start_threads(v->fs);
 	if (r < 0)
 		return sm_err_sys(err, r, "fs device: threads");
-	r = sm_jail_thread(SM_JAIL_LOOP, v->o.binds_privileged);
+	r = v->o.vsock_ports ? 0 : sm_jail_forbid_unix();
+	if (r == 0)
+		r = sm_jail_thread(SM_JAIL_LOOP, v->o.binds_privileged);
 	return r < 0 ? sm_err_sys(err, r, "jail: loop thread") : 0;
 }
 
@@ -357,7 +388,8 @@ static int run(struct vmm *v, struct sm_err *err)
 
 	if ((r = check(&v->o, &v->ops, err)) < 0 || (r = setup_oom(v, err)) < 0 ||
 	    (r = setup_loop(v, err)) < 0 ||
-	    (r = setup_devices(v, err)) < 0 || (r = setup_network(v, err)) < 0 || (r = setup_machine(v, err)) < 0 ||
+	    (r = setup_devices(v, err)) < 0 || (r = setup_network(v, err)) < 0 ||
+	    (r = setup_services(v, err)) < 0 || (r = setup_machine(v, err)) < 0 ||
 	    (r = setup_sandbox(v, err)) < 0)
 		return r;
 	sm_sandbox_reached(v->sb, SM_STEP_MACHINE);
@@ -373,7 +405,9 @@ static void release(struct vmm *v)
 		v->ops->free(v->hv);
 	sm_sandbox_free(v->sb);
 	sm_fs_free(v->fs);
+	sm_bridge_free(v->bridge);
 	sm_vsock_free(v->vs);
+	sm_services_free(v->services);
 	sm_console_free(v->console);
 	free(v->cmdline);
 	sm_close(&v->paused);
@@ -391,7 +425,7 @@ int main(int argc, char **argv)
 		.status = FAILED,
 		.paused = -1,
 		.o = { .hypervisor = "qemu", .network = "none", .qemu = "qemu-system-x86_64", .control_fd = -1,
-		       .listen_fd = -1, .memory_cgroup_fd = -1, .vcpus = 1, .memory = 512, .id = "-" },
+		       .listen_fd = -1, .bridge_fd = -1, .environment_fd = -1, .memory_cgroup_fd = -1, .vcpus = 1, .memory = 512, .id = "-" },
 	};
 	sm_auto_err struct sm_err err = SM_ERR_INIT;
 	int r;
@@ -421,6 +455,10 @@ int main(int argc, char **argv)
 		sm_set_cloexec(v.o.control_fd, 1);
 	if (v.o.listen_fd >= 0)
 		sm_set_cloexec(v.o.listen_fd, 1);
+	if (v.o.bridge_fd >= 0)
+		sm_set_cloexec(v.o.bridge_fd, 1);
+	if (v.o.environment_fd >= 0)
+		sm_set_cloexec(v.o.environment_fd, 1);
 	if (r == 0)
 		r = run(&v, &err);
 	release(&v);

@@ -382,11 +382,13 @@ static int launch(struct sm_container *c, const struct sm_vm_size *size, struct 
 		.debug = c->rt->debug,
 	};
 
+	sm_auto_service_fds struct sm_service_fds services = SM_SERVICE_FDS_INIT;
 	int r = check_parts(&l, err);
 
+	l.services = &services;
 	c->state->memory_mib = size->memory_mib;
-	if (r < 0 || (r = check_kernel(&l, err)) < 0 ||
-	    (r = choose_network(c, &l, err)) < 0)
+	if (r < 0 || (r = check_kernel(&l, err)) < 0 || (r = choose_network(c, &l, err)) < 0 ||
+	    (r = sm_service_fds_open(c->config, c->state->arena, &services, err)) < 0)
 		return r;
 	l.netns = sm_config_netns(c->config, &l.netns_path);
 	return sm_launch_start(&l, &c->store, c->state, &c->cgroups, &c->launch, err);

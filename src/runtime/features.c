@@ -15,6 +15,7 @@
 #include "runtime/backend.h"
 #include "runtime/jsonout.h"
 #include "runtime/runtime.h"
+#include "runtime/services.h"
 #include "spec/config.h"
 #include "spec/device.h"
 #include "spec/mount.h"
@@ -142,10 +143,12 @@ static void put_linux(struct sm_jsonout *j, bool idmap)
 static void put_annotations(struct sm_jsonout *j)
 {
 	static const char *const read_here[] = {
-		SM_ANNOTATION_DEVICES,	     SM_ANNOTATION_HYPERVISOR,
-		SM_ANNOTATION_KERNEL_PARAMS, SM_ANNOTATION_MEMORY,
-		SM_ANNOTATION_NETWORK,	     SM_ANNOTATION_NETWORK_POLICY,
-		SM_ANNOTATION_PORTS,	     SM_ANNOTATION_VCPUS,
+		SM_ANNOTATION_DEVICES,	     SM_ANNOTATION_ENVIRONMENT,
+		SM_ANNOTATION_HYPERVISOR,    SM_ANNOTATION_KERNEL_PARAMS,
+		SM_ANNOTATION_MEMORY,	     SM_ANNOTATION_NETWORK,
+		SM_ANNOTATION_NETWORK_POLICY, SM_ANNOTATION_PORTS,
+		SM_ANNOTATION_SECRETS_FILE,  SM_ANNOTATION_VCPUS,
+		SM_ANNOTATION_VSOCK_PORTS,
 	};
 	char seccomp[32];
 

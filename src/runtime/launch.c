@@ -46,7 +46,8 @@
 #define DEATH_MS 2000
 
 /* Where sm-vmm finds its descriptors */
-enum { FD_CONTROL = 3, FD_LISTEN, FD_STATUS, FD_MEMORY, FD_FREE };
+enum { FD_CONTROL = 3, FD_LISTEN, FD_STATUS, FD_MEMORY, FD_BRIDGE, FD_ENVIRONMENT, FD_SOCKETS,
+       FD_FREE = FD_SOCKETS + SM_SERVICE_SOCKETS_MAX };
 
 enum step { STEP_SESSION, STEP_NETNS, STEP_LOOPBACK, STEP_FDS, STEP_EXEC, STEP_NUM };
 
@@ -67,7 +68,8 @@ struct failure {
 struct fds {		/* -1 where not open */
 	int control[2];	/* ours, the child's */
 	int go[2], status[2];	/* read, write */
-	int listen, log, null, netns, memory;
+	int listen, log, null, netns, memory, bridge;
+	struct sm_service_fds services;	/* borrowed; of the child once it arranged them */
 	bool own_netns;		/* not the one that sm-runtime is in */
 };
 
@@ -95,15 +97,36 @@ static int lift(int *fd)
 	return *fd < 0 ? -errno : 0;
 }
 
+/* Where one is missing, nothing else may stand. */
+static int place(int fd, int number)
+{
+	if (fd < 0)
+		close(number);
+	return fd >= 0 && dup2(fd, number) < 0 ? -errno : 0;
+}
+
+static int arrange_services(struct fds *f)
+{
+	int r = place(f->bridge, FD_BRIDGE);
+
+	if (r == 0)
+		r = place(f->services.environment, FD_ENVIRONMENT);
+	for (int i = 0; r == 0 && i < SM_SERVICE_SOCKETS_MAX; i++)
+		r = place((size_t)i < f->services.n ? f->services.sockets[i].fd : -1, FD_SOCKETS + i);
+	return r;
+}
+
 static int arrange_fds(struct fds *f)
 {
 	int *const all[] = { &f->control[1], &f->listen, &f->status[1], &f->log, &f->null,
-			     &f->memory };
+			     &f->memory, &f->bridge, &f->services.environment };
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < SM_ARRAY_SIZE(all); i++)
 		if (*all[i] >= 0)
 			r = lift(all[i]);
+	for (size_t i = 0; r == 0 && i < f->services.n; i++)
+		r = lift(&f->services.sockets[i].fd);
 	if (r < 0)
 		return r;
 	if (dup2(f->null, 0) < 0 || dup2(f->null, 1) < 0 || dup2(f->log, 2) < 0 ||
@@ -111,10 +134,11 @@ static int arrange_fds(struct fds *f)
 	    dup3(f->status[1], FD_STATUS, O_CLOEXEC) < 0)
 		return -errno;
 	f->status[1] = FD_STATUS;
-	if (f->memory >= 0 && dup2(f->memory, FD_MEMORY) < 0)
-		return -errno;
-	if (f->memory < 0)
-		close(FD_MEMORY);
+	r = place(f->memory, FD_MEMORY);
+	if (r == 0)
+		r = arrange_services(f);
+	if (r < 0)
+		return r;
 	return syscall(SYS_close_range, FD_FREE, ~0u, 0) < 0 ? -errno : 0;
 }
 
@@ -202,7 +226,7 @@ static void close_fds(struct fds *f)
 {
 	int *const all[] = { &f->control[0], &f->control[1], &f->go[0],	 &f->go[1], &f->status[0],
 			     &f->status[1],  &f->listen,     &f->log,	 &f->null,  &f->netns,
-			     &f->memory };
+			     &f->memory,     &f->bridge };
 
 	for (size_t i = 0; i < SM_ARRAY_SIZE(all); i++)
 		sm_close(all[i]);
@@ -229,9 +253,13 @@ static int open_fds(const struct sm_launch_config *c, const struct sm_store *s,
 		memory = sm_cgroup_v2_dir(cg, "memory");
 	if (memory)
 		f->memory = open(memory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	f->listen = sm_vmm_listen(s->dirfd);
+	f->services = *c->services;
+	f->listen = sm_vmm_listen(s->dirfd, SM_VMM_SOCKET);
 	if (f->listen < 0)
 		return sm_err_sys(err, f->listen, "%s/%s/" SM_VMM_SOCKET, s->root, s->id);
+	f->bridge = sm_vmm_listen(s->dirfd, SM_VSOCK_SOCKET);
+	if (f->bridge < 0)
+		return sm_err_sys(err, f->bridge, "%s/%s/" SM_VSOCK_SOCKET, s->root, s->id);
 	f->null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (f->null < 0)
 		return sm_err_sys(err, errno, "/dev/null");
@@ -241,7 +269,18 @@ static int open_fds(const struct sm_launch_config *c, const struct sm_store *s,
 	return 0;
 }
 
-#define ARGS_MAX 40
+#define ARGS_MAX 48
+
+/* "PORT=DESCRIPTOR,…", "" for none. */
+static const char *list_sockets(const struct sm_service_fds *fds, struct sm_arena *arena)
+{
+	const char *text = "";
+
+	for (size_t i = 0; text && i < fds->n; i++)
+		text = sm_arena_strf(arena, "%s%s%u=%d", text, i ? "," : "", fds->sockets[i].port,
+				     FD_SOCKETS + (int)i);
+	return text;
+}
 
 static int build_args(const struct sm_launch_config *c, const struct sm_store *s,
 		      const struct fds *f, struct sm_arena *arena, char **argv)
@@ -259,13 +298,19 @@ static int build_args(const struct sm_launch_config *c, const struct sm_store *s
 		"--memory", sm_arena_strf(arena, "%u", c->size.memory_mib),
 		"--qemu", c->settings->qemu,
 		"--network", c->tsi ? "tsi" : "none",
+		"--bridge-fd", sm_arena_strf(arena, "%d", FD_BRIDGE),
 	};
+	const char *sockets = list_sockets(&f->services, arena);
 	const struct {
 		const char *name, *value;
 	} more[] = {
 		{ "--cmdline", c->cmdline },
 		{ "--network-policy", c->policy },
 		{ "--ports", c->ports },
+		{ "--vsock-ports", sockets },
+		{ "--environment-fd", f->services.environment < 0 ?
+					      NULL :
+					      sm_arena_strf(arena, "%d", FD_ENVIRONMENT) },
 	};
 	const struct {
 		bool set;
@@ -282,6 +327,8 @@ static int build_args(const struct sm_launch_config *c, const struct sm_store *s
 	_Static_assert(SM_ARRAY_SIZE(args) + 2 * SM_ARRAY_SIZE(more) + 2 + SM_ARRAY_SIZE(flags) <=
 			       ARGS_MAX,
 		       "room for all arguments");
+	if (!sockets)
+		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
 		if (!args[i])
 			return -ENOMEM;
@@ -355,7 +402,8 @@ int sm_launch_start(const struct sm_launch_config *c, const struct sm_store *s,
 		    struct sm_state *state, const struct sm_cgroups *cg, struct sm_launch *l,
 		    struct sm_err *err)
 {
-	struct fds f = { { -1, -1 }, { -1, -1 }, { -1, -1 }, -1, -1, -1, -1, -1, false };
+	struct fds f = { { -1, -1 }, { -1, -1 }, { -1, -1 }, -1, -1, -1, -1, -1, -1,
+			 SM_SERVICE_FDS_INIT, false };
 	char *argv[ARGS_MAX + 1];
 	int r = open_fds(c, s, cg, &f, err);
 

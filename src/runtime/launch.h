@@ -4,6 +4,7 @@
 
 #include "runtime/backend.h"
 #include "runtime/cgroup.h"
+#include "runtime/services.h"
 #include "runtime/settings.h"
 #include "runtime/store.h"
 #include "runtime/vmm.h"
@@ -23,6 +24,7 @@ struct sm_launch_config {
 	const struct sm_pairs *sysctl;	/* of config.json */
 	bool tsi;			/* the guest has a network: that of the namespace */
 	const char *policy, *ports;	/* … whom it may talk to, at which ports; may be NULL */
+	const struct sm_service_fds *services;
 	struct sm_i64 oom_score_adj;
 	bool debug;
 };

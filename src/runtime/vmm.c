@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -17,10 +18,10 @@
 #define BACKLOG 128
 
 /* State directories can be deeper than the 108 bytes of a socket's path. */
-static void socket_address(int dirfd, struct sockaddr_un *sa)
+static void socket_address(int dirfd, const char *name, struct sockaddr_un *sa)
 {
 	*sa = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	snprintf(sa->sun_path, sizeof(sa->sun_path), "/proc/self/fd/%d/" SM_VMM_SOCKET, dirfd);
+	snprintf(sa->sun_path, sizeof(sa->sun_path), "/proc/self/fd/%d/%s", dirfd, name);
 }
 
 int sm_vmm_connect(int dirfd, int timeout_ms, struct sm_vmm *vmm, struct sm_err *err)
@@ -29,7 +30,7 @@ int sm_vmm_connect(int dirfd, int timeout_ms, struct sm_vmm *vmm, struct sm_err 
 	struct sockaddr_un sa;
 	int r;
 
-	socket_address(dirfd, &sa);
+	socket_address(dirfd, SM_VMM_SOCKET, &sa);
 	vmm->timeout_ms = timeout_ms;
 	vmm->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (vmm->fd < 0)
@@ -50,16 +51,17 @@ void sm_vmm_close(struct sm_vmm *vmm)
 	sm_close(&vmm->fd);
 }
 
-int sm_vmm_listen(int dirfd)
+int sm_vmm_listen(int dirfd, const char *name)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_un sa;
 	int r;
 
-	socket_address(dirfd, &sa);
+	socket_address(dirfd, name, &sa);
 	if (fd < 0)
 		return -errno;
-	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && listen(fd, BACKLOG) == 0)
+	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && fchmodat(dirfd, name, 0600, 0) == 0 &&
+	    listen(fd, BACKLOG) == 0)
 		return fd;
 	r = -errno;
 	close(fd);

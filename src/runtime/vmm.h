@@ -28,7 +28,7 @@ int sm_vmm_connect(int dirfd, int timeout_ms, struct sm_vmm *vmm, struct sm_err 
 void sm_vmm_close(struct sm_vmm *vmm);
 
 /* A socket bound to dirfd/vmm.sock that listens, close-on-exec; or -errno. */
-int sm_vmm_listen(int dirfd);
+int sm_vmm_listen(int dirfd, const char *name); /* for its owner alone */
 
 int sm_vmm_start(struct sm_vmm *vmm, const char *id, struct sm_err *err);
 int sm_vmm_pause(struct sm_vmm *vmm, const char *id, struct sm_err *err);

@@ -428,6 +428,25 @@ int sm_json_read(struct sm_arena *arena, const char *name, const char *text, siz
 	return rc;
 }
 
+int sm_json_read_pairs(struct sm_arena *arena, const char *name, const char *text, size_t len,
+		       struct sm_pairs *pairs, struct sm_err *err)
+{
+	static const struct sm_field row = { NULL };
+	struct reader r = { arena, name, err };
+	struct place top = { NULL };
+	struct sm_arena *scratch = sm_arena_new(TREE_MAX);
+	struct sm_node *root;
+	int rc;
+
+	if (!scratch)
+		return no_memory(&r);
+	rc = sm_tree_parse(scratch, name, text, len, &root, err);
+	if (!rc)
+		rc = read_pairs(&r, &top, &row, root, pairs);
+	sm_arena_free(scratch);
+	return rc;
+}
+
 int sm_word_value(const struct sm_word *words, const char *name, uint64_t *value)
 {
 	for (; words->name; words++) {

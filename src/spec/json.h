@@ -121,6 +121,10 @@ struct sm_schema {
 int sm_json_read(struct sm_arena *arena, const char *name, const char *text, size_t len,
 		 const struct sm_schema *schema, void *out, struct sm_err *err);
 
+/* A document that is an object of strings. */
+int sm_json_read_pairs(struct sm_arena *arena, const char *name, const char *text, size_t len,
+		       struct sm_pairs *pairs, struct sm_err *err);
+
 /* The value of a word; 0 or -ENOENT. And back: NULL if there is none. */
 int sm_word_value(const struct sm_word *words, const char *name, uint64_t *value);
 const char *sm_word_name(const struct sm_word *words, uint64_t value);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clean.h"
+#include "base/io.h"
 #include "base/log.h"
 
 struct mapping {
@@ -98,6 +99,7 @@ int sm_services_map(struct sm_services *s, uint32_t port, int fd)
 		return -errno;
 	if (!S_ISSOCK(st.st_mode))
 		return -ENOTSOCK;
+	sm_set_cloexec(fd, 1);
 	if (s->n == SM_SERVICES_MAX)
 		return -ENOSPC;
 	*m = (struct mapping){ .port = port, .fd = fd };
@@ -105,6 +107,24 @@ int sm_services_map(struct sm_services *s, uint32_t port, int fd)
 	if (r == 0)
 		s->n++;
 	return r;
+}
+
+int sm_services_map_list(struct sm_services *s, const char *list, struct sm_err *err)
+{
+	const char *at = list;
+
+	while (*at) {
+		unsigned int port, fd;
+		int n = 0, r;
+
+		if (sscanf(at, "%9u=%9u%n", &port, &fd, &n) != 2 || (at[n] && at[n] != ','))
+			return sm_err_set(err, -EINVAL, "%s: must be PORT=DESCRIPTOR,...", list);
+		r = sm_services_map(s, port, (int)fd);
+		if (r < 0)
+			return sm_err_sys(err, r, "port %u: descriptor %u", port, fd);
+		at += n + (at[n] == ',');
+	}
+	return 0;
 }
 
 /* ---- the environment ---- */

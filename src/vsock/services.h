@@ -22,6 +22,9 @@ void sm_services_free(struct sm_services *services);
  * owned from 0 on. -EADDRINUSE, -ENOTSOCK (it is none), -ENOSPC, -ENOMEM. */
 int sm_services_map(struct sm_services *services, uint32_t port, int fd);
 
+/* A list of them, "PORT=DESCRIPTOR,…". */
+int sm_services_map_list(struct sm_services *services, const char *list, struct sm_err *err);
+
 /* The first connect of the guest to SM_ENVIRONMENT_PORT is answered with the rest of the file fd,
  * and no other ever: it may hold secrets. fd is owned from 0 on. */
 int sm_services_environment(struct sm_services *services, int fd);

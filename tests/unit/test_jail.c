@@ -131,6 +131,11 @@ static long try_unix_socket(const struct cell *c)
 	return syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0);
 }
 
+static long try_mapped_socket(const struct cell *c)
+{
+	return syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0);
+}
+
 static long try_ptrace(const struct cell *c)
 {
 	return syscall(SYS_ptrace, 16, 1, 0, 0);
@@ -230,6 +235,7 @@ static const struct attempt loop_tries[] = {
 	{ "socket", try_socket, 0 }, /* the guest's */
 	{ "socket", try_other_socket, KILLED },
 	{ "socket", try_unix_socket, KILLED },
+	{ "socket", try_mapped_socket, 0 }, /* where a port is one */
 	{ "ptrace", try_ptrace, KILLED },
 	{ "mmap", try_mmap_exec, KILLED },
 	{ "mmap", try_mmap, 0 },
@@ -363,6 +369,8 @@ static int run_try(enum sm_jail_thread kind, try_fn *fn, char *text)
 		dup2(null, 1);
 		dup2(p[1], 2);
 		go_to_jail(&c, 0);
+		if (kind == SM_JAIL_LOOP && fn != try_mapped_socket && sm_jail_forbid_unix() < 0)
+			_exit(103);
 		if (sm_jail_thread(kind, false) < 0)
 			_exit(103);
 		_exit(fn(&c) < 0 ? errno : 0);
