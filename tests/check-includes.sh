@@ -18,6 +18,7 @@ src/spec: base proto
 src/rpc: base proto
 src/hv: virtio vsock fs dev rpc proto base
 src/runtime: spec rpc proto base
+src/tls: base
 shim: spec rpc proto base
 guest/agent: rpc proto base
 '

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Each command and each option of sm-runtime's tables is in its man page, and the page names no others; so
-# is each option of sm-vmm in its own. TAP output. Run where the programs were built.
+# are those of sm-vmm and of sm-tls in their own. TAP output. Run where the programs were built.
 
 set -u
 
@@ -48,4 +48,7 @@ same_options 'global options' 'Global options'
 page=${page%sm-runtime.8}sm-vmm.8
 program=./sm-vmm
 same_options 'sm-vmm: options' OPTIONS
+page=${page%sm-vmm.8}sm-tls.8
+program=./sm-tls
+same_options 'sm-tls: options' OPTIONS
 echo "1..$n"

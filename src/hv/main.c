@@ -70,15 +70,19 @@ static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 {
 	const struct sm_opt table[] = {
 		{ "id", 0, SM_OPT_STRING, &o->id, "ID", "the container's id, for messages" },
-		{ "state-dir", 0, SM_OPT_STRING, &o->state_dir, "DIR", "where console.log and paused go" },
-		{ "control-fd", 0, SM_OPT_INT, &o->control_fd, "N", "connected socket of the launcher" },
-		{ "listen-fd", 0, SM_OPT_INT, &o->listen_fd, "N", "listening socket for later clients" },
+		{ "state-dir", 0, SM_OPT_STRING, &o->state_dir, "DIR",
+		  "where console.log and paused go" },
+		{ "control-fd", 0, SM_OPT_INT, &o->control_fd, "N",
+		  "connected socket of the launcher" },
+		{ "listen-fd", 0, SM_OPT_INT, &o->listen_fd, "N",
+		  "listening socket for later clients" },
 		{ "memory-cgroup-fd", 0, SM_OPT_INT, &o->memory_cgroup_fd, "N",
 		  "directory of our memory cgroup, to repeat the guest's kills there" },
 		{ "bridge-fd", 0, SM_OPT_INT, &o->bridge_fd, "N",
 		  "listening socket whose clients get to ports of the guest" },
 		{ "vsock-ports", 0, SM_OPT_STRING, &o->vsock_ports, "LIST",
-		  "PORT=N, ...: O_PATH descriptors of the sockets at which the guest's connects to us end" },
+		  "PORT=N, ...: O_PATH descriptors of the sockets at which the guest's connects to "
+		  "us end" },
 		{ "environment-fd", 0, SM_OPT_INT, &o->environment_fd, "N",
 		  "file with which the guest's first connect to port 1026 is answered" },
 		{ "hypervisor", 0, SM_OPT_STRING, &o->hypervisor, "NAME", "backend: kvm or qemu" },
@@ -101,11 +105,13 @@ static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 		  "kvm: guest memory from the host's pool of 2 MiB pages" },
 		{ "serial", 0, SM_OPT_BOOL, &o->serial, NULL,
 		  "kvm: an 8250 for the kernel's first messages" },
-		{ "core-dumps", 0, SM_OPT_BOOL, &o->core_dumps, NULL, "may dump core and be traced" },
+		{ "core-dumps", 0, SM_OPT_BOOL, &o->core_dumps, NULL,
+		  "may dump core and be traced" },
 		{ "print-seccomp", 0, SM_OPT_BOOL, &o->print_seccomp, NULL,
 		  "print the system calls that each kind of thread may make" },
 		{ "debug", 0, SM_OPT_BOOL, &o->debug, NULL, "debug messages" },
-		{ "probe", 0, SM_OPT_BOOL, &o->probe, NULL, "print whether KVM works here, as JSON" },
+		{ "probe", 0, SM_OPT_BOOL, &o->probe, NULL,
+		  "print whether KVM works here, as JSON" },
 		{ "version", 'v', SM_OPT_BOOL, &o->version, NULL, "print the version" },
 		{ "help", 'h', SM_OPT_BOOL, &o->help, NULL, "print this text" },
 		{ NULL },
@@ -387,10 +393,9 @@ static int run(struct vmm *v, struct sm_err *err)
 	int r;
 
 	if ((r = check(&v->o, &v->ops, err)) < 0 || (r = setup_oom(v, err)) < 0 ||
-	    (r = setup_loop(v, err)) < 0 ||
-	    (r = setup_devices(v, err)) < 0 || (r = setup_network(v, err)) < 0 ||
-	    (r = setup_services(v, err)) < 0 || (r = setup_machine(v, err)) < 0 ||
-	    (r = setup_sandbox(v, err)) < 0)
+	    (r = setup_loop(v, err)) < 0 || (r = setup_devices(v, err)) < 0 ||
+	    (r = setup_network(v, err)) < 0 || (r = setup_services(v, err)) < 0 ||
+	    (r = setup_machine(v, err)) < 0 || (r = setup_sandbox(v, err)) < 0)
 		return r;
 	sm_sandbox_reached(v->sb, SM_STEP_MACHINE);
 	if ((r = v->ops->load(v->hv, err)) < 0 || (r = enter_jail(v, err)) < 0)
@@ -424,8 +429,17 @@ int main(int argc, char **argv)
 		.started_ns = sm_now_ns(),
 		.status = FAILED,
 		.paused = -1,
-		.o = { .hypervisor = "qemu", .network = "none", .qemu = "qemu-system-x86_64", .control_fd = -1,
-		       .listen_fd = -1, .bridge_fd = -1, .environment_fd = -1, .memory_cgroup_fd = -1, .vcpus = 1, .memory = 512, .id = "-" },
+		.o = { .hypervisor = "qemu",
+		       .network = "none",
+		       .qemu = "qemu-system-x86_64",
+		       .control_fd = -1,
+		       .listen_fd = -1,
+		       .bridge_fd = -1,
+		       .environment_fd = -1,
+		       .memory_cgroup_fd = -1,
+		       .vcpus = 1,
+		       .memory = 512,
+		       .id = "-" },
 	};
 	sm_auto_err struct sm_err err = SM_ERR_INIT;
 	int r;

@@ -30,6 +30,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "hv/agent.h"
+#include "hv/ports.h"
 #include "hv/proc.h"
 #include "hv/resources.h"
 #include "proto/sandbox.pb-c.h"
@@ -574,6 +575,11 @@ static void on_info(void *arg, struct sm_rpc_call *call, const ProtobufCMessage 
 	sm_rpc_reply(call, &rsp.base);
 }
 
+static void on_ports(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
+{
+	sm_ports_reply(((struct sm_sandbox *)arg)->c.vs, call);
+}
+
 static const struct sm_rpc_method methods[] = {
 	{ "Create", &supermachine__sandbox__v1__create_request__descriptor, on_create },
 	{ "Start", &supermachine__agent__v1__container_request__descriptor, on_start },
@@ -587,6 +593,7 @@ static const struct sm_rpc_method methods[] = {
 	{ "Stats", &supermachine__agent__v1__container_request__descriptor, on_stats },
 	{ "Update", &supermachine__agent__v1__update_request__descriptor, on_update },
 	{ "WaitOom", &supermachine__agent__v1__wait_oom_request__descriptor, on_wait_oom },
+	{ "Ports", &supermachine__agent__v1__empty__descriptor, on_ports },
 	{ "Info", &supermachine__agent__v1__empty__descriptor, on_info },
 };
 

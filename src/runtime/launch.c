@@ -46,8 +46,16 @@
 #define DEATH_MS 2000
 
 /* Where sm-vmm finds its descriptors */
-enum { FD_CONTROL = 3, FD_LISTEN, FD_STATUS, FD_MEMORY, FD_BRIDGE, FD_ENVIRONMENT, FD_SOCKETS,
-       FD_FREE = FD_SOCKETS + SM_SERVICE_SOCKETS_MAX };
+enum {
+	FD_CONTROL = 3,
+	FD_LISTEN,
+	FD_STATUS,
+	FD_MEMORY,
+	FD_BRIDGE,
+	FD_ENVIRONMENT,
+	FD_SOCKETS,
+	FD_FREE = FD_SOCKETS + SM_SERVICE_SOCKETS_MAX
+};
 
 enum step { STEP_SESSION, STEP_NETNS, STEP_LOOPBACK, STEP_FDS, STEP_EXEC, STEP_NUM };
 
@@ -69,7 +77,7 @@ struct fds {		/* -1 where not open */
 	int control[2];	/* ours, the child's */
 	int go[2], status[2];	/* read, write */
 	int listen, log, null, netns, memory, bridge;
-	struct sm_service_fds services;	/* borrowed; of the child once it arranged them */
+	struct sm_service_fds services; /* borrowed; of the child once it arranged them */
 	bool own_netns;		/* not the one that sm-runtime is in */
 };
 
@@ -112,14 +120,15 @@ static int arrange_services(struct fds *f)
 	if (r == 0)
 		r = place(f->services.environment, FD_ENVIRONMENT);
 	for (int i = 0; r == 0 && i < SM_SERVICE_SOCKETS_MAX; i++)
-		r = place((size_t)i < f->services.n ? f->services.sockets[i].fd : -1, FD_SOCKETS + i);
+		r = place((size_t)i < f->services.n ? f->services.sockets[i].fd : -1,
+			  FD_SOCKETS + i);
 	return r;
 }
 
 static int arrange_fds(struct fds *f)
 {
-	int *const all[] = { &f->control[1], &f->listen, &f->status[1], &f->log, &f->null,
-			     &f->memory, &f->bridge, &f->services.environment };
+	int *const all[] = { &f->control[1], &f->listen, &f->status[1], &f->log,
+			     &f->null,       &f->memory, &f->bridge,    &f->services.environment };
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < SM_ARRAY_SIZE(all); i++)
@@ -224,9 +233,9 @@ static void exec_vmm(const struct sm_launch_config *c, char **argv, struct fds *
 
 static void close_fds(struct fds *f)
 {
-	int *const all[] = { &f->control[0], &f->control[1], &f->go[0],	 &f->go[1], &f->status[0],
-			     &f->status[1],  &f->listen,     &f->log,	 &f->null,  &f->netns,
-			     &f->memory,     &f->bridge };
+	int *const all[] = { &f->control[0], &f->control[1], &f->go[0],  &f->go[1],
+			     &f->status[0],  &f->status[1],  &f->listen, &f->log,
+			     &f->null,       &f->netns,      &f->memory, &f->bridge };
 
 	for (size_t i = 0; i < SM_ARRAY_SIZE(all); i++)
 		sm_close(all[i]);
@@ -287,18 +296,30 @@ static int build_args(const struct sm_launch_config *c, const struct sm_store *s
 {
 	const char *const args[] = {
 		"sm-vmm",
-		"--id", c->id,
-		"--state-dir", sm_arena_strf(arena, "%s/%s", s->root, s->id),
-		"--control-fd", sm_arena_strf(arena, "%d", FD_CONTROL),
-		"--listen-fd", sm_arena_strf(arena, "%d", FD_LISTEN),
-		"--hypervisor", c->backend->name,
-		"--kernel", c->kernel,
-		"--initrd", c->initrd,
-		"--vcpus", sm_arena_strf(arena, "%u", c->size.vcpus),
-		"--memory", sm_arena_strf(arena, "%u", c->size.memory_mib),
-		"--qemu", c->settings->qemu,
-		"--network", c->tsi ? "tsi" : "none",
-		"--bridge-fd", sm_arena_strf(arena, "%d", FD_BRIDGE),
+		"--id",
+		c->id,
+		"--state-dir",
+		sm_arena_strf(arena, "%s/%s", s->root, s->id),
+		"--control-fd",
+		sm_arena_strf(arena, "%d", FD_CONTROL),
+		"--listen-fd",
+		sm_arena_strf(arena, "%d", FD_LISTEN),
+		"--hypervisor",
+		c->backend->name,
+		"--kernel",
+		c->kernel,
+		"--initrd",
+		c->initrd,
+		"--vcpus",
+		sm_arena_strf(arena, "%u", c->size.vcpus),
+		"--memory",
+		sm_arena_strf(arena, "%u", c->size.memory_mib),
+		"--qemu",
+		c->settings->qemu,
+		"--network",
+		c->tsi ? "tsi" : "none",
+		"--bridge-fd",
+		sm_arena_strf(arena, "%d", FD_BRIDGE),
 	};
 	const char *sockets = list_sockets(&f->services, arena);
 	const struct {
@@ -308,9 +329,8 @@ static int build_args(const struct sm_launch_config *c, const struct sm_store *s
 		{ "--network-policy", c->policy },
 		{ "--ports", c->ports },
 		{ "--vsock-ports", sockets },
-		{ "--environment-fd", f->services.environment < 0 ?
-					      NULL :
-					      sm_arena_strf(arena, "%d", FD_ENVIRONMENT) },
+		{ "--environment-fd",
+		  f->services.environment < 0 ? NULL : sm_arena_strf(arena, "%d", FD_ENVIRONMENT) },
 	};
 	const struct {
 		bool set;
@@ -402,8 +422,8 @@ int sm_launch_start(const struct sm_launch_config *c, const struct sm_store *s,
 		    struct sm_state *state, const struct sm_cgroups *cg, struct sm_launch *l,
 		    struct sm_err *err)
 {
-	struct fds f = { { -1, -1 }, { -1, -1 }, { -1, -1 }, -1, -1, -1, -1, -1, -1,
-			 SM_SERVICE_FDS_INIT, false };
+	struct fds f = { { -1, -1 }, { -1, -1 }, { -1, -1 },          -1,   -1, -1, -1,
+			 -1,         -1,         SM_SERVICE_FDS_INIT, false };
 	char *argv[ARGS_MAX + 1];
 	int r = open_fds(c, s, cg, &f, err);
 

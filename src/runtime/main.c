@@ -26,10 +26,10 @@
 #define NO_SUCH_COMMAND 3
 
 const struct sm_command *const sm_commands[] = {
-	&sm_cmd_checkpoint, &sm_cmd_create, &sm_cmd_delete, &sm_cmd_doctor, &sm_cmd_events,
-	&sm_cmd_exec,	    &sm_cmd_features, &sm_cmd_kill, &sm_cmd_list,   &sm_cmd_pause,
-	&sm_cmd_ps,	    &sm_cmd_restore, &sm_cmd_resume, &sm_cmd_run,   &sm_cmd_spec,
-	&sm_cmd_start,	    &sm_cmd_state,   &sm_cmd_update, NULL,
+	&sm_cmd_checkpoint, &sm_cmd_create,   &sm_cmd_delete,  &sm_cmd_doctor, &sm_cmd_events,
+	&sm_cmd_exec,       &sm_cmd_features, &sm_cmd_kill,    &sm_cmd_list,   &sm_cmd_pause,
+	&sm_cmd_ports,      &sm_cmd_ps,       &sm_cmd_restore, &sm_cmd_resume, &sm_cmd_run,
+	&sm_cmd_spec,       &sm_cmd_start,    &sm_cmd_state,   &sm_cmd_update, NULL,
 };
 
 /* dockerd takes the last line with "version" in it for the first; go-runc reads commit and spec too, but

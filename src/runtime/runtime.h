@@ -70,7 +70,7 @@ int sm_cli_parse(struct sm_runtime *rt, const struct sm_command *cmd, const stru
 /* The commands, each in the file of its name. */
 extern const struct sm_command sm_cmd_checkpoint, sm_cmd_create, sm_cmd_delete, sm_cmd_doctor,
 	sm_cmd_events, sm_cmd_exec, sm_cmd_features, sm_cmd_kill, sm_cmd_list, sm_cmd_pause,
-	sm_cmd_ps, sm_cmd_restore, sm_cmd_resume, sm_cmd_run, sm_cmd_spec, sm_cmd_start,
+	sm_cmd_ports, sm_cmd_ps, sm_cmd_restore, sm_cmd_resume, sm_cmd_run, sm_cmd_spec, sm_cmd_start,
 	sm_cmd_state, sm_cmd_update;
 
 #endif

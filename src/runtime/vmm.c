@@ -60,8 +60,8 @@ int sm_vmm_listen(int dirfd, const char *name)
 	socket_address(dirfd, name, &sa);
 	if (fd < 0)
 		return -errno;
-	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && fchmodat(dirfd, name, 0600, 0) == 0 &&
-	    listen(fd, BACKLOG) == 0)
+	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 &&
+	    fchmodat(dirfd, name, 0600, 0) == 0 && listen(fd, BACKLOG) == 0)
 		return fd;
 	r = -errno;
 	close(fd);
@@ -89,6 +89,18 @@ static int ask(struct sm_vmm *vmm, const char *method, const ProtobufCMessage *r
 {
 	return sm_rpc_call(vmm->fd, &vmm->stream, SM_VMM_SERVICE, method, req, NULL, 0, out,
 			   vmm->timeout_ms, rsp, err);
+}
+
+int sm_vmm_ports(struct sm_vmm *vmm, Supermachine__Sandbox__V1__PortsResponse **list,
+		 struct sm_err *err)
+{
+	Supermachine__Agent__V1__Empty req = SUPERMACHINE__AGENT__V1__EMPTY__INIT;
+	ProtobufCMessage *rsp = NULL;
+	int r = ask(vmm, "Ports", &req.base,
+		    &supermachine__sandbox__v1__ports_response__descriptor, &rsp, err);
+
+	*list = (Supermachine__Sandbox__V1__PortsResponse *)rsp;
+	return r;
 }
 
 static int call(struct sm_vmm *vmm, const char *method, const ProtobufCMessage *req,

@@ -27,8 +27,8 @@ struct sm_vmm {
 int sm_vmm_connect(int dirfd, int timeout_ms, struct sm_vmm *vmm, struct sm_err *err);
 void sm_vmm_close(struct sm_vmm *vmm);
 
-/* A socket bound to dirfd/vmm.sock that listens, close-on-exec; or -errno. */
-int sm_vmm_listen(int dirfd, const char *name); /* for its owner alone */
+/* A socket bound to dirfd/name that listens, for its owner alone, close-on-exec; or -errno. */
+int sm_vmm_listen(int dirfd, const char *name);
 
 int sm_vmm_start(struct sm_vmm *vmm, const char *id, struct sm_err *err);
 int sm_vmm_pause(struct sm_vmm *vmm, const char *id, struct sm_err *err);
@@ -39,6 +39,10 @@ int sm_vmm_update(struct sm_vmm *vmm, const char *id, const struct sm_pairs *fil
 int sm_vmm_stats(struct sm_vmm *vmm, const char *id,
 		 Supermachine__Agent__V1__StatsResponse **stats, struct sm_err *err);
 int sm_vmm_signal(struct sm_vmm *vmm, const char *id, int signo, bool all, struct sm_err *err);
+
+/* On 0 *list is the caller's, to be freed with protobuf's free_unpacked(). */
+int sm_vmm_ports(struct sm_vmm *vmm, Supermachine__Sandbox__V1__PortsResponse **list,
+		 struct sm_err *err);
 
 /* On 0 *list is the caller's, to be freed with protobuf's free_unpacked(). */
 int sm_vmm_processes(struct sm_vmm *vmm, const char *id,

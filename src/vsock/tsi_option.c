@@ -154,8 +154,8 @@ static void note_errors(struct sm_tsi *t, const struct sm_tsi_req *q)
 		s->queues_errors = true;
 }
 
-/* A connection that was handed over may be a unix socket, which the guest takes for TCP: what it sets
- * there has no effect. */
+/* A connection that was handed over may be a unix socket, which the guest takes for TCP: what it
+ * sets there has no effect. */
 static bool is_unix(int fd)
 {
 	socklen_t len = sizeof(int);
