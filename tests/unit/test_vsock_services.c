@@ -50,7 +50,7 @@ static int setup_with(void **state, uint64_t line_ns)
 {
 	struct world *w = calloc(1, sizeof(*w));
 
-	tg_init(&w->v, NULL, "8080:80");
+	tg_init(&w->v, NULL, "8080:80", 0);
 	assert_int_equal(tg_hello(&w->v), 0);
 	snprintf(w->dir, sizeof(w->dir), "/tmp/sm-services-XXXXXX");
 	assert_non_null(mkdtemp(w->dir));
