@@ -125,3 +125,69 @@ s.sendall(b"the host got " + data)
 	wait_gone "$ID"
 	[ "$(sm ports -f json "$ID")" = '[]' ]
 }
+
+# A container with a web server at port 80.
+start_web() {
+	mkdir "$BUNDLE/rootfs/www"
+	head -c 3000000 /dev/urandom > "$BUNDLE/rootfs/www/data"
+	args sh -c 'httpd -f -v -p 80 -h /www 2> /tmp/log & sleep 1000'
+	sm run -d -b "$BUNDLE" "$ID" < /dev/null > /dev/null
+	listens() { [ "$(sm ports -f json "$ID" | jq -r '.[].port')" = 80 ]; }
+	eventually listens
+}
+
+stop_web() {
+	sm kill "$ID" KILL
+	wait_gone "$ID"
+}
+
+@test "ports; ACCEPT hands a connection, and what was read from it, to the guest's listener" {
+	start_web
+	[ "$(sm ports -f json "$ID" | jq -c '.[] | [.protocol, .hostPort, .accepted]')" = '["tcp",80,0]' ]
+	run python3 - "$ROOT/$ID" <<- 'EOF'
+		import os, socket, sys
+		os.chdir(sys.argv[1])
+		for port in (b"80", b"*"):
+		    listener = socket.create_server(("127.0.0.1", 0))
+		    client = socket.create_connection(listener.getsockname())
+		    conn, peer = listener.accept()
+		    client.sendall(b"GET /data HT")
+		    first = conn.recv(10)
+		    vsock = socket.socket(socket.AF_UNIX)
+		    vsock.connect("vsock.sock")
+		    line = b"ACCEPT %s %d 192.0.2.7:4711\n" % (port, len(first))
+		    socket.send_fds(vsock, [line + first], [conn.fileno()])
+		    assert vsock.recv(100) == b"OK\n"
+		    conn.close()
+		    client.sendall(b"TP/1.0\r\n\r\n")
+		    data = b""
+		    while more := client.recv(65536):
+		        data += more
+		    assert data.split(b"\r\n\r\n", 1)[1] == open(sys.argv[1] + "/../../bundle/rootfs/www/data", "rb").read()
+		    vsock.close()
+	EOF
+	[ "$status" -eq 0 ] || { echo "$output" && false; }
+	[ "$(sm ports -f json "$ID" | jq '.[].accepted')" = 2 ]
+	grep -q '192.0.2.7\]:4711: response:200' "$BUNDLE/rootfs/tmp/log"
+	echo "ACCEPT 81" | client > "$BATS_TEST_TMPDIR/out"
+	[ "$(cat "$BATS_TEST_TMPDIR/out")" = 'ERROR no descriptor came along' ]
+	stop_web
+}
+
+@test "sm-tls in front of a container" {
+	start_web
+	cd "$BATS_TEST_TMPDIR"
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost \
+		-addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem 2> /dev/null
+	chmod 600 key.pem
+	"$SM_BUILD_DIR/sm-tls" -l 127.0.0.1:0 -c cert.pem -k key.pem -s "$ROOT/$ID/vsock.sock" -p 80 2> log 3>&- &
+	front=$!
+	eventually grep -q 'listening at' log
+	port=$(sed -n 's/.* port \([0-9]*\).*/\1/p' log)
+	for _ in 1 2 3; do
+		curl -s --max-time 300 --cacert cert.pem "https://localhost:$port/data" -o data
+		cmp data "$BUNDLE/rootfs/www/data"
+	done
+	kill "$front"
+	stop_web
+}
