@@ -12,6 +12,7 @@
 #include "tls/tls.h"
 
 struct sm_tls_certs {
+	unsigned int users; /* clients choose from it in their handshakes, after a reload too */
 	size_t n;
 	SSL_CTX *ctx[];
 };
@@ -119,11 +120,12 @@ int sm_tls_certs_load(const struct sm_opt_list *files, const struct sm_opt_list 
 
 	if (!certs)
 		return sm_err_sys(err, -ENOMEM, "certificates");
+	certs->users = 1;
 	for (size_t i = 0; i < files->n; i++) {
 		warn_of_mode(keys->v[i]);
 		certs->ctx[i] = make(certs, files->v[i], keys->v[i], err);
 		if (!certs->ctx[i]) {
-			sm_tls_certs_free(certs);
+			sm_tls_certs_release(certs);
 			return -EINVAL;
 		}
 		certs->n++;
@@ -132,13 +134,19 @@ int sm_tls_certs_load(const struct sm_opt_list *files, const struct sm_opt_list 
 	return 0;
 }
 
-void sm_tls_certs_free(struct sm_tls_certs *certs)
+void sm_tls_certs_release(struct sm_tls_certs *certs)
 {
-	if (!certs)
+	if (!certs || --certs->users)
 		return;
 	for (size_t i = 0; i < certs->n; i++)
 		SSL_CTX_free(certs->ctx[i]);
 	free(certs);
+}
+
+struct sm_tls_certs *sm_tls_certs_use(struct sm_tls_certs *certs)
+{
+	certs->users++;
+	return certs;
 }
 
 SSL *sm_tls_certs_client(const struct sm_tls_certs *certs)

@@ -51,6 +51,7 @@ struct way {
 struct sm_tls_conn {
 	struct sm_tls_front *front;
 	enum state state;
+	struct sm_tls_certs *certs;
 	SSL *ssl;
 	int net, plain, bridge;
 	struct sm_io *net_io, *plain_io, *bridge_io;
@@ -77,6 +78,7 @@ static void end(struct sm_tls_conn *c)
 	drop_fd(c, &c->bridge_io, &c->bridge);
 	sm_timer_remove(f->loop, c->timer);
 	SSL_free(c->ssl);
+	sm_tls_certs_release(c->certs);
 	LIST_REMOVE(c, link);
 	free(c);
 	sm_tls_front_left(f);
@@ -429,7 +431,8 @@ int sm_tls_conn_new(struct sm_tls_front *f, int fd, const struct sockaddr_storag
 	LIST_INSERT_HEAD(&f->conns, c, link);
 	f->nconns++;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	c->ssl = sm_tls_certs_client(f->certs);
+	c->certs = sm_tls_certs_use(f->certs);
+	c->ssl = sm_tls_certs_client(c->certs);
 	if (c->ssl && SSL_set_fd(c->ssl, fd) == 1)
 		r = sm_loop_add(f->loop, fd, EVENTS, on_net, c, &c->net_io);
 	if (r == 0)

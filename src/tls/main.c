@@ -109,7 +109,7 @@ static void on_signal(void *arg, int signo)
 			 sm_err_text(&err));
 		return;
 	}
-	sm_tls_certs_free(t->front.certs);
+	sm_tls_certs_release(t->front.certs);
 	t->front.certs = fresh;
 	sm_info("certificates reloaded");
 }
@@ -183,7 +183,7 @@ static int run(struct tls *t, struct sm_err *err)
 static void release(struct tls *t)
 {
 	sm_tls_front_end(&t->front);
-	sm_tls_certs_free(t->front.certs);
+	sm_tls_certs_release(t->front.certs);
 	sm_loop_free(t->front.loop);
 	sm_opt_list_free(&t->o.listen);
 	sm_opt_list_free(&t->o.certificates);

@@ -31,9 +31,10 @@ struct sm_tls_certs;
  * no host, or one that none of the others is for. 0 or -errno and err. */
 int sm_tls_certs_load(const struct sm_opt_list *files, const struct sm_opt_list *keys,
 		      struct sm_tls_certs **certs, struct sm_err *err);
-/* NULL allowed. Connections that use them go on. */
-void sm_tls_certs_free(struct sm_tls_certs *certs);
-/* For a new client; NULL: out of memory. */
+/* Freed when all who use them have released them. NULL allowed. */
+void sm_tls_certs_release(struct sm_tls_certs *certs);
+struct sm_tls_certs *sm_tls_certs_use(struct sm_tls_certs *certs);
+/* For a new client, who uses them; NULL: out of memory. */
 SSL *sm_tls_certs_client(const struct sm_tls_certs *certs);
 
 /* ---- front.c ---- */

@@ -30,7 +30,7 @@ start_guest() {
 start_front() {
 	: > "$T/log"
 	"$SM_BUILD_DIR/sm-tls" --listen 127.0.0.1:0 --certificate "$T/one.pem" --key "$T/one.key" \
-		--socket "$T/vsock.sock" "$@" 2> "$T/log" 3>&- &
+		--socket "$T/vsock.sock" "$@" 2>> "$T/log" 3>&- &
 	front=$!
 	eventually grep -q 'listening at' "$T/log"
 	port=$(sed -n 's/.*listening at 127.0.0.1 port \([0-9]*\).*/\1/p' "$T/log")
@@ -67,6 +67,8 @@ fds() { find "/proc/$front/fd" -mindepth 1 | wc -l; }
 @test "SIGHUP reads the certificates again, and keeps the old ones if they are none" {
 	start_guest
 	start_front
+	python3 "$BATS_TEST_DIRNAME/tls_peers.py" across "$port" "$T/one.pem" "$front" "$T/log"
+	: > "$T/log"
 	[ "$(client serial)" = "$(cat "$T/one.pem")" ]
 	cp "$T/one.pem" "$T/old"
 	certificate one localhost

@@ -6,6 +6,7 @@ Both sides of sm-tls for tests.
     tls_peers.py CASE PORT CERTIFICATE  a client; CASE is a function below
 """
 import os
+import signal
 import socket
 import ssl
 import sys
@@ -221,6 +222,32 @@ def many(port, certificate):
     c.do_handshake()
     b.close()
     c.close()
+
+
+def across(port, certificate, pid, log):
+    """A handshake that began before a reload."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    raw = socket.create_connection(('127.0.0.1', int(port)), timeout=120)
+    tls = context(certificate).wrap_bio(incoming, outgoing, server_hostname='localhost')
+    try:
+        tls.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    hello = outgoing.read()
+    raw.sendall(hello[:20])
+    connect(port, certificate).close()  # it has seen that
+    os.kill(int(pid), signal.SIGHUP)
+    while 'certificates reloaded' not in open(log).read():
+        time.sleep(0.05)
+    raw.sendall(hello[20:])
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            raw.sendall(outgoing.read())
+            incoming.write(raw.recv(65536))
+    raw.close()
 
 
 def serial(port, certificate):

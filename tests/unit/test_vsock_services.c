@@ -590,6 +590,81 @@ static void test_accept_waits(void **state)
 	assert_int_equal(count_fds(), before + 3);
 }
 
+/* ---- ACCEPT, to a libkrunfw kernel ---- */
+
+static int setup_base(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	tg_init(&w->v, NULL, NULL, 0);
+	snprintf(w->dir, sizeof(w->dir), "/tmp/sm-services-XXXXXX");
+	assert_non_null(mkdtemp(w->dir));
+	snprintf(w->path, sizeof(w->path), "%s/vsock.sock", w->dir);
+	assert_int_equal(sm_bridge_new(w->v.loop, w->v.vs, listen_at(w->path), 0, &w->bridge), 0);
+	*state = w;
+	return 0;
+}
+
+#define VM_PORT 2000u
+
+static void base_name(struct vg *v, uint32_t host_port, uint32_t peer, struct sockaddr_in *name)
+{
+	uint8_t body[12];
+	struct msg m;
+
+	put32(body, VM_PORT);
+	put32(body + 4, host_port);
+	put32(body + 8, peer);
+	tg_send(v, GETNAME, 5, body, sizeof(body));
+	tg_gets(v, GETNAME, 5, &m);
+	assert_int_equal(get32(m.b), 0);
+	assert_int_equal(get32(m.b + 4), sizeof(*name));
+	memcpy(name, m.b + 8, sizeof(*name));
+}
+
+static void test_accept_base(void **state)
+{
+	struct world *w = *state;
+	struct vg *v = &w->v;
+	uint8_t create[8], listener[144] = { 0 };
+	struct sockaddr_in6 a;
+	struct sockaddr_in name;
+	socklen_t len = loopback(AF_INET, 0, &a);
+	int client, sv[2];
+	struct msg m;
+
+	put32(create, 7);
+	put16(create + 4, AF_INET);
+	put16(create + 6, 1);
+	tg_send(v, CREATE, 5, create, sizeof(create));
+	put32(listener, 7);
+	put32(listener + 4, VM_PORT);
+	put32(listener + 8, 8);
+	put32(listener + 12, len);
+	memcpy(listener + 16, &a, len);
+	tg_send(v, LISTEN, 5, listener, sizeof(listener));
+	assert_int_equal(tg_result(v, LISTEN, 5), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	client = connect_to(w->path);
+	hand(w, client, "ACCEPT * 3 192.0.2.1:4711\nGET", sv[0]);
+	expect_line(w, client, "OK\n");
+	assert_true(tg_recv(v, &m));
+	assert_int_equal(m.h.op, SM_VSOCK_OP_REQUEST);
+	assert_int_equal(m.h.dst_port, VM_PORT);
+	vg_op(v, SM_VSOCK_OP_RESPONSE, VM_PORT, m.h.src_port);
+	tg_stream(v, SM_VSOCK_OP_RW, VM_PORT, m.h.src_port, &m);
+	assert_int_equal(m.h.len, 3);
+	assert_memory_equal(m.b, "GET", 3);
+	base_name(v, m.h.src_port, 1, &name);
+	assert_int_equal(name.sin_addr.s_addr, inet_addr("192.0.2.1"));
+	assert_int_equal(ntohs(name.sin_port), 4711);
+	base_name(v, m.h.src_port, 0, &name);
+	assert_int_equal(name.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+	assert_int_not_equal(name.sin_port, 0);
+	close(client);
+	close(sv[1]);
+}
+
 /* ---- who listens ---- */
 
 struct seen {
@@ -662,6 +737,7 @@ int main(void)
 		CASE(test_accept_tcp),
 		CASE(test_accept_refusals),
 		CASE(test_accept_waits),
+		cmocka_unit_test_setup_teardown(test_accept_base, setup_base, teardown),
 		CASE(test_ports),
 	};
 
