@@ -325,6 +325,26 @@ static void test_map_refusals(void **state)
 	close(at);
 }
 
+static void test_map_lists(void **state)
+{
+	static const char *const bad[] = { "1", "1=", "=3", "1=x", "1=3x", "1=3;2=4", "1=3,,2=4",
+					   "a=3", "1=-1", "1=99999" };
+	struct world *w = *state;
+	int at = open(w->path, O_PATH | O_CLOEXEC), other = dup(at);
+	char list[64];
+
+	for (size_t i = 0; i < SM_ARRAY_SIZE(bad); i++) {
+		sm_auto_err struct sm_err err = SM_ERR_INIT;
+
+		assert_true(sm_services_map_list(w->services, bad[i], &err) < 0);
+	}
+	snprintf(list, sizeof(list), "2000=%d,2001=%d", at, other);
+	assert_int_equal(sm_services_map_list(w->services, list, NULL), 0);
+	assert_int_equal(sm_services_map_list(w->services, "", NULL), 0);
+	assert_int_equal(fcntl(at, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(sm_services_map(w->services, 2001, at), -EADDRINUSE);
+}
+
 /* ---- the environment ---- */
 
 static void test_environment(void **state)
@@ -729,6 +749,7 @@ int main(void)
 		CASE(test_many),
 		CASE(test_mapped),
 		CASE(test_map_refusals),
+		CASE(test_map_lists),
 		CASE(test_environment),
 		CASE(test_environment_written_to),
 		CASE(test_accept),
