@@ -97,8 +97,10 @@ fds() { find "/proc/$front/fd" -mindepth 1 | wc -l; }
 
 @test "time limits: handshakes, a container that does not answer, idle clients; limits: clients" {
 	start_guest
-	start_front --handshake-timeout 300ms --idle-timeout 300ms --connections 2
+	start_front --handshake-timeout 300ms
 	client silent
+	kill "$front"
+	start_front --idle-timeout 300ms
 	client idle
 	kill "$front"
 	start_front --port 82 --handshake-timeout 300ms
