@@ -47,10 +47,9 @@ bool tsi_takes(struct net *net, int family, int type, int protocol)
 		return false;
 	if (type == SOCK_STREAM)
 		return protocol == 0 || protocol == IPPROTO_TCP;
-	if (type != SOCK_DGRAM)
-		return false;
-	return protocol == 0 || protocol == IPPROTO_UDP ||
-	       protocol == (family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+	if (protocol == (family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6))
+		return type == SOCK_DGRAM || type == SOCK_RAW;
+	return type == SOCK_DGRAM && (protocol == 0 || protocol == IPPROTO_UDP);
 }
 
 bool tsi_is_tsi(const struct sock *sk)

@@ -81,6 +81,9 @@ int tsi_create(struct net *net, struct socket *sock, int family, int protocol)
 	struct sock *sk;
 	int err;
 
+	/* ICMP: the guest's own stack reaches nobody. Of this errno ping makes a datagram socket. */
+	if (sock->type == SOCK_RAW)
+		return -EPERM;
 	if (!protocol)
 		protocol = sock->type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
 	sk = tsi_sock_new(net, sock, family, sock->type, protocol);
@@ -157,7 +160,8 @@ int tsi_getname(struct socket *sock, struct sockaddr *uaddr, int peer)
 	}
 	spin_lock(&tsk->lock);
 	name = peer ? tsk->peer : tsk->local;
-	if (peer && sk->sk_type == SOCK_STREAM && sk->sk_state != TCP_ESTABLISHED)
+	/* 2: accept4() asks for whom it accepted, who may be gone by now */
+	if (peer == 1 && sk->sk_type == SOCK_STREAM && sk->sk_state != TCP_ESTABLISHED)
 		name.sa.sa_family = 0;
 	spin_unlock(&tsk->lock);
 	if (!name.sa.sa_family)

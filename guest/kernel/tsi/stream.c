@@ -73,7 +73,7 @@ static void close_listener(struct sock *sk)
 	}
 }
 
-/* connect(2) to AF_UNSPEC, shutdown(2) of a listener, and after a connect that failed. */
+/* connect(2) to AF_UNSPEC, shutdown(2), and after a connect that failed. */
 static void disconnect(struct sock *sk)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);
@@ -261,6 +261,9 @@ static int stream_listen(struct socket *sock, int backlog)
 	if (sock->state == SS_UNCONNECTED &&
 	    (sk->sk_state == TCP_CLOSE || sk->sk_state == TCP_LISTEN))
 		err = tsi_need_host(sk);
+	/* never on another address than the one that it was bound to */
+	if (!err && tsi_sk(sk)->named && !tsi_addr_port(&tsi_sk(sk)->local))
+		err = -EADDRINUSE;
 	if (!err) {
 		l.key = cpu_to_le32(tsi_sk(sk)->key->key);
 		l.backlog = cpu_to_le32(backlog);
@@ -532,6 +535,21 @@ void tsi_stream_reset_all(struct sock *sk)
 	sk_error_report(sk);
 }
 
+/* A listener that is shut down keeps its name, for the next listen(2). */
+static int stop_listening(struct sock *sk)
+{
+	struct tsi_sock *tsk = tsi_sk(sk);
+	struct tsi_addr local = tsk->local;
+	int err;
+
+	disconnect(sk);
+	err = tsi_need_host(sk);
+	if (!err)
+		err = tsi_request_name(sk, TSI_BIND, &local);
+	tsk->named = true;
+	return err;
+}
+
 static int stream_shutdown(struct socket *sock, int how)
 {
 	struct sock *sk = sock->sk;
@@ -548,7 +566,9 @@ static int stream_shutdown(struct socket *sock, int how)
 	case TCP_LISTEN:
 		if (!(how & RCV_SHUTDOWN))
 			break;
-		fallthrough;
+		err = stop_listening(sk);
+		sock->state = SS_UNCONNECTED;
+		break;
 	case TCP_SYN_SENT:
 		disconnect(sk);
 		sock->state = SS_UNCONNECTED;
