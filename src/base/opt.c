@@ -235,6 +235,18 @@ int sm_opt_parse(const struct sm_opt *opts, int argc, char **argv, size_t stop_a
 	return 0;
 }
 
+int sm_opt_parse_only(const struct sm_opt *opts, int argc, char **argv, struct sm_err *err)
+{
+	sm_auto_free char **pos = calloc((size_t)argc + 1, sizeof(*pos));
+	size_t npos;
+	int r = pos ? sm_opt_parse(opts, argc, argv, SIZE_MAX, pos, &npos, err) :
+		      sm_err_sys(err, -ENOMEM, "command line");
+
+	if (r == 0 && npos)
+		r = sm_err_set(err, -EINVAL, "unexpected argument \"%s\"", pos[0]);
+	return r;
+}
+
 /* "--bundle DIR, -b DIR"; returns its width. */
 static int print_names(const struct sm_opt *o, FILE *out)
 {

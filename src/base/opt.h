@@ -43,6 +43,9 @@ struct sm_opt {
 int sm_opt_parse(const struct sm_opt *opts, int argc, char **argv, size_t stop_at, char **pos,
 		 size_t *npos, struct sm_err *err);
 
+/* The same for a program that takes options alone: a positional is -EINVAL. */
+int sm_opt_parse_only(const struct sm_opt *opts, int argc, char **argv, struct sm_err *err);
+
 /* The OPTIONS block of a help page. */
 void sm_opt_help(const struct sm_opt *opts, FILE *out);
 

@@ -116,15 +116,10 @@ static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 		{ "help", 'h', SM_OPT_BOOL, &o->help, NULL, "print this text" },
 		{ NULL },
 	};
-	sm_auto_free char **pos = calloc((size_t)argc + 1, sizeof(*pos));
-	size_t npos;
-	int r;
+	int r = sm_opt_parse_only(table, argc, argv, err);
 
-	r = pos ? sm_opt_parse(table, argc, argv, SIZE_MAX, pos, &npos, err) : -ENOMEM;
 	if (r < 0)
 		return r;
-	if (npos)
-		return sm_err_set(err, -EINVAL, "unexpected argument \"%s\"", pos[0]);
 	if (o->help) {
 		printf("usage: sm-vmm [options]\n\nRuns one microVM; started by sm-runtime.\n\n");
 		sm_opt_help(table, stdout);
