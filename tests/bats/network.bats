@@ -106,12 +106,17 @@ host_netns() { config '.linux.namespaces |= map(select(.type != "network"))'; }
 	[[ $output == *'network: rule '*'deny everybody'*': no address such as 10.0.0.0/8:80-90 or [fd00::]/8:80'* ]]
 }
 
+get() {
+	in_netns python3 -c 'import sys, urllib.request
+print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode(), end="")' "$1" 2> /dev/null
+}
+
 @test "the port map: the container listens at its port, the namespace at another" {
 	config '.annotations = {"supermachine.io/ports": "8080:80/tcp"}'
 	args sh -c 'echo mapped > /tmp/x; httpd -f -p 80 -h /tmp'
 	sm run -d -b "$BUNDLE" "$ID" < /dev/null > "$BATS_TEST_TMPDIR/out" 2>&1
-	eventually in_netns curl -s -o /dev/null http://127.0.0.1:8080/x
-	[ "$(in_netns curl -s http://127.0.0.1:8080/x)" = mapped ]
-	run ! in_netns curl -s http://127.0.0.1:80/x
+	eventually get http://127.0.0.1:8080/x
+	[ "$(get http://127.0.0.1:8080/x)" = mapped ]
+	run ! get http://127.0.0.1:80/x
 	[ "$(sm exec "$ID" wget -q -O - http://127.0.0.1:80/x)" = mapped ]
 }
