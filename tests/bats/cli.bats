@@ -503,13 +503,13 @@ busy_text() {
 @test "sysctls of net, and any port, in the container's network namespace; not in the host's" {
 	args sleep 1000
 	before=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)
-	config '.linux.sysctl = {"net.ipv4.ping_group_range": "0 1000", "net/ipv4/ip_unprivileged_port_start": "500", "net.no.such": "1"}'
+	config '.linux.sysctl = {"net.ipv4.ping_group_range": "0 1000", "net/ipv4/ip_unprivileged_port_start": "500", "net.tsi.enabled": "1"}'
 	background
 	netns() { nsenter -t "$(pid_of "$1")" -n cat "/proc/sys/net/ipv4/$2"; }
 	[ "$(netns "$ID" ip_unprivileged_port_start)" = 0 ]
 	[ "$(netns "$ID" ping_group_range)" = "0"$'\t'"1000" ]
 	[[ $(tr '\0' ' ' < "/proc/$(pid_of "$ID")/cmdline") != *--bind-privileged* ]]
-	grep -F 'net/no/such: No such file or directory' "$ROOT/$ID/vmm.log"
+	grep -F 'net/tsi/enabled: No such file or directory' "$ROOT/$ID/vmm.log"
 	config '.linux.namespaces |= map(select(.type != "network")) | del(.linux.sysctl)'
 	sm run -d -b "$BUNDLE" "$ID-2" < /dev/null
 	[[ $(tr '\0' ' ' < "/proc/$(pid_of "$ID-2")/cmdline") == *--bind-privileged* ]]

@@ -202,6 +202,9 @@ int tsi_ioctl(struct sock *sk, int cmd, unsigned long arg)
 			   : sk_wmem_alloc_get(sk);
 		if (stream && sk->sk_state != TCP_ESTABLISHED)
 			n = 0;
+		/* Unasked, the host tells only when half of its buffer was filled. */
+		if (stream && n)
+			tsi_stream_op(tsk, VIRTIO_VSOCK_OP_CREDIT_REQUEST, 0);
 		break;
 	case SIOCATMARK:
 	case SIOCOUTQNSD:
