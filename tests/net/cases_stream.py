@@ -326,7 +326,7 @@ def out_of_band(t):
 	t.poll('urgent', a, select.POLLPRI, 5)
 	t.poll('events', a)
 	t.call('oob', a.recv, 1, socket.MSG_OOB)
-	t.call('data', a.recv, 10)
+	t.call('data', a.recv, 10, socket.MSG_DONTWAIT)  # where nothing could be sent, there is nothing to wait for
 
 
 @both_ends
