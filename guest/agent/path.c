@@ -15,7 +15,7 @@
 
 #include "base/clean.h"
 
-enum { LINKS_MAX = 40 };
+enum { LINKS_MAX = 40, RACES_MAX = 16 };
 
 /* A walk along a path whose components may be missing. */
 struct walk {
@@ -108,9 +108,11 @@ static int step(struct walk *w, const char *name, bool last)
 	if ((size_t)snprintf(path, sizeof(path), "%s/%s", w->done, name) >= sizeof(path))
 		return -ENAMETOOLONG;
 	fd = sm_path_open(w->root, path, O_PATH | O_NOFOLLOW);
-	if (fd == -ENOENT) {
+	/* Others who share the file system may make it at the same time, and that it is not there may
+	 * be what we knew before. */
+	for (int i = 0; fd == -ENOENT && i < RACES_MAX; i++) {
 		r = make(w, name, last && w->file);
-		if (r < 0)
+		if (r < 0 && r != -ENOENT)
 			return r;
 		fd = sm_path_open(w->root, path, O_PATH | O_NOFOLLOW);
 	}
