@@ -48,7 +48,7 @@ eventually() {
 # Of this run only: others may run meanwhile.
 processes() {
 	local pid
-	for pid in $(pgrep -x 'sm-vmm|qemu-system-x86|sm-runtime'; pgrep -x 'sm-vmm.*|sm-.*'); do
+	for pid in $(pgrep -x 'sm-.*'; pgrep -x qemu-system-x86); do
 		{ tr '\0' ' ' < "/proc/$pid/cmdline"; } 2> /dev/null | grep -F "$work/state"
 	done
 }
