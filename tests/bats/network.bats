@@ -106,7 +106,7 @@ host_netns() { config '.linux.namespaces |= map(select(.type != "network"))'; }
 	[[ $output == *'network: rule '*'deny everybody'*': no address such as 10.0.0.0/8:80-90 or [fd00::]/8:80'* ]]
 }
 
-get() {
+fetch() {
 	in_netns python3 -c 'import sys, urllib.request
 print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode(), end="")' "$1" 2> /dev/null
 }
@@ -115,8 +115,8 @@ print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode(), end="")' 
 	config '.annotations = {"supermachine.io/ports": "8080:80/tcp"}'
 	args sh -c 'echo mapped > /tmp/x; httpd -f -p 80 -h /tmp'
 	sm run -d -b "$BUNDLE" "$ID" < /dev/null > "$BATS_TEST_TMPDIR/out" 2>&1
-	eventually get http://127.0.0.1:8080/x
-	[ "$(get http://127.0.0.1:8080/x)" = mapped ]
-	run ! get http://127.0.0.1:80/x
+	eventually fetch http://127.0.0.1:8080/x
+	[ "$(fetch http://127.0.0.1:8080/x)" = mapped ]
+	run ! fetch http://127.0.0.1:80/x
 	[ "$(sm exec "$ID" wget -q -O - http://127.0.0.1:80/x)" = mapped ]
 }
