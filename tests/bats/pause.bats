@@ -79,7 +79,8 @@ fails() { # CODE TEXT ARG…
 
 @test "kill: SIGKILL ends a paused container, another signal waits for the resume" {
 	args sh -c 'trap "exit 7" USR1; echo ready; while :; do sleep 0.05; done'
-	sm run --keep -b "$BUNDLE" "$ID" < /dev/null > "$BATS_TEST_TMPDIR/out" 3>&- &
+	"$SM_BUILD_DIR/sm-runtime" --root "$ROOT" run --keep -b "$BUNDLE" "$ID" < /dev/null \
+		> "$BATS_TEST_TMPDIR/out" 3>&- &
 	runner=$!
 	eventually grep -q ready "$BATS_TEST_TMPDIR/out"
 	sm pause "$ID"

@@ -39,9 +39,9 @@ hog='a=0123456789abcdef; while :; do a=$a$a; done'
 	runsm events --stats "$ID"
 	[ "$status" -eq 0 ]
 	[ "${#lines[@]}" -eq 1 ]
-	[ "$(jq -c 'keys_unsorted' <<< "$output")" = '["type","id","data"]' ]
+	[ "$(command jq -c 'keys_unsorted' <<< "$output")" = '["type","id","data"]' ]
 	[ "$(jq -r '.type + " " + .id' <<< "$output")" = "stats $ID" ]
-	[ "$(jq -c '.data | keys_unsorted' <<< "$output")" = \
+	[ "$(command jq -c '.data | keys_unsorted' <<< "$output")" = \
 		'["cpu","cpuset","memory","pids","blkio","hugetlb","intel_rdt","network_interfaces"]' ]
 	jq -e '.data | .memory.usage.limit == 67108864 and .memory.usage.usage > 0 and
 		.memory.raw.anon > 0 and .pids == {current: 1, limit: 50} and .cpu.usage.total > 0 and
