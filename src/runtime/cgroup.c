@@ -6,8 +6,9 @@
  * A host has one or more hierarchies (mounts of type cgroup and cgroup2 in mountinfo). A
  * container's cgroup is the same path below each of them. create plans the list, writes it into
  * state.json, and only then makes the directories, so that delete finds them however create ended.
- * In a cgroup that create accepted there is nobody but sm-vmm and its children; so what delete
- * still finds there is killed.
+ * create accepts only cgroups that nobody is in, and looks again after sm-vmm has joined, for two
+ * may have found the same one empty. A container that stopped holds none: another one may be given
+ * its cgroup, and delete leaves it to that one (cgroup_remove.c).
  */
 #include "runtime/cgroup.h"
 
@@ -364,35 +365,37 @@ static int make_dir(const struct sm_cgroup_dir *d)
 	return make_level(d, d->path);
 }
 
-static int count_processes(const char *dir)
+static int count_processes(const char *dir, pid_t but)
 {
 	sm_auto_buf struct sm_buf text = SM_BUF_INIT(TEXT_MAX);
 	sm_auto_free char *path = sm_strf("%s/cgroup.procs", dir);
+	char *rest, *line;
 	int n = 0;
 
-	if (!path || sm_read_file_at(AT_FDCWD, path, &text) < 0)
+	if (!path || sm_read_file_at(AT_FDCWD, path, &text) < 0 || !text.data)
 		return 0;
-	for (size_t i = 0; i < text.len; i++)
-		n += text.data[i] == '\n';
+	rest = (char *)text.data;
+	while ((line = strsep(&rest, "\n")) && *line)
+		n += !but || atol(line) != but;
 	return n;
 }
 
-static int check_empty(const struct sm_cgroup_dir *d, struct sm_err *err)
+static int check_empty(const struct sm_cgroup_dir *d, pid_t but, struct sm_err *err)
 {
-	int n = count_processes(d->path);
+	int n = count_processes(d->path, but);
 
 	return n ? sm_err_set(err, -EBUSY,
 			      "container's cgroup is not empty: %d process(es) found (%s)", n,
-			      d->path) :
-		   0;
+			      d->path)
+		 : 0;
 }
 
-int sm_cgroup_check(const struct sm_cgroups *cg, struct sm_err *err)
+int sm_cgroup_check(const struct sm_cgroups *cg, pid_t but, struct sm_err *err)
 {
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < cg->n; i++)
-		r = check_empty(&cg->v[i], err);
+		r = check_empty(&cg->v[i], but, err);
 	return r;
 }
 
@@ -403,10 +406,10 @@ int sm_cgroup_make(struct sm_cgroups *cg, bool rootless, struct sm_err *err)
 
 	for (size_t i = 0; i < n; i++) {
 		const struct sm_cgroup_dir d = cg->v[i];
-		int r = check_empty(&d, err);
+		int r = check_empty(&d, 0, err);
 		bool denied;
 
-		if (r < 0) {	/* what is in it must not be taken for ours */
+		if (r < 0) { /* what is in it must not be taken for ours */
 			cg->n = kept;
 			return r;
 		}

@@ -46,11 +46,11 @@ int sm_cgroup_find(struct sm_arena *arena, const struct sm_strs *dirs, struct sm
 const char *sm_cgroup_v1_dir(const struct sm_cgroups *cg, const char *controller);
 const char *sm_cgroup_v2_dir(const struct sm_cgroups *cg, const char *controller);
 
-/* -EBUSY where there are processes in one already. */
-int sm_cgroup_check(const struct sm_cgroups *cg, struct sm_err *err);
+/* -EBUSY where there are processes in one already, other than that one (0: any). */
+int sm_cgroup_check(const struct sm_cgroups *cg, pid_t but, struct sm_err *err);
 
-/* Makes the directories. -EBUSY as above; the list then holds those before it. rootless: those that may
- * not be made are taken off the list. */
+/* Makes the directories. -EBUSY as above; the list then holds those before it. rootless: those that
+ * may not be made are taken off the list. */
 int sm_cgroup_make(struct sm_cgroups *cg, bool rootless, struct sm_err *err);
 
 /* What a VM of that much memory needs beyond the container's memory limit, in bytes. */
@@ -76,7 +76,11 @@ int sm_cgroup_join(const struct sm_cgroups *cg, pid_t pid, struct sm_err *err);
 /* The same by the directories alone; those that are gone don't count. */
 void sm_cgroup_join_dirs(const struct sm_strs *dirs, pid_t pid);
 
-/* Kills what is in the directories and removes them. Those that are gone don't count. */
-int sm_cgroup_remove(const struct sm_strs *dirs, struct sm_err *err);
+/*
+ * Removes the directories, and kills what is left in them of the container whose sm-vmm ended.
+ * owner: its state directory, -1 where there is none. Those that are gone don't count; nor do those
+ * with processes of others in them, which stay, with a warning.
+ */
+int sm_cgroup_remove(const struct sm_strs *dirs, int owner, struct sm_err *err);
 
 #endif

@@ -214,9 +214,8 @@ static int plan_cgroups(struct sm_container *c, struct sm_err *err)
 
 	if (r == 0)
 		r = sm_cgroup_plan(arena, path, &c->cgroups, err);
-	/* Before they are noted: a rollback kills what is in them. */
 	if (r == 0)
-		r = sm_cgroup_check(&c->cgroups, err);
+		r = sm_cgroup_check(&c->cgroups, 0, err);
 	return r < 0 ? r : note_cgroups(c, err);
 }
 
@@ -745,7 +744,7 @@ int sm_container_kill_vmm(const struct sm_state *state, struct sm_err *err)
 int sm_container_destroy(struct sm_store *s, const struct sm_state *state,
 			 const struct sm_config *config, struct sm_err *err)
 {
-	int r = state ? sm_cgroup_remove(&state->cgroups, err) : 0;
+	int r = state ? sm_cgroup_remove(&state->cgroups, s->dirfd, err) : 0;
 
 	if (r == 0)
 		r = sm_store_remove(s, err);

@@ -405,6 +405,8 @@ static int follow_child(const struct sm_launch_config *c, const struct sm_store 
 	r = sm_store_save(s, state, err);
 	if (r == 0)
 		r = sm_cgroup_join(cg, l->proc.pid, err);
+	if (r == 0)
+		r = sm_cgroup_check(cg, l->proc.pid, err);
 	if (r < 0)
 		return r;
 	sm_close(&f->control[1]);

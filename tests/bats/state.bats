@@ -131,6 +131,59 @@ no_vmm() { ! pgrep -f -- "--id $ID" > /dev/null; }
 	done
 }
 
+# ---- cgroups that two had ------------------------------------------------------------------------
+
+dirs_of() { jq -r '.cgroups[]' "$ROOT/$1/state.json"; }
+no_dir() { ! [ -e "$1" ]; }
+
+@test "a cgroup that another container was given after this one had stopped stays its own" {
+	args sleep 1000
+	config '.linux.cgroupsPath = $p' --arg p "/$ID-shared"
+	for how in delete 'delete --force' damaged; do
+		background "$ID"
+		sm kill "$ID" KILL
+		wait_gone "$ID"
+		background "$ID-2"
+		vmm=$(pid_of "$ID-2")
+		fails "container's cgroup is not empty" create -b "$BUNDLE" "$ID-3"
+		if [ "$how" = damaged ]; then
+			echo '{' > "$ROOT/$ID/state.json"
+			how='delete --force'
+		fi
+		sm $how "$ID" 2> "$BATS_TEST_TMPDIR/said"
+		grep -F "is left: process $vmm in it is not the container's" "$BATS_TEST_TMPDIR/said"
+		[ "$(wc -l < "$BATS_TEST_TMPDIR/said")" -eq 1 ]
+		[ "$(status_of "$ID-2")" = running ]
+		dirs=$(dirs_of "$ID-2")
+		sm delete --force "$ID-2"
+		for dir in $dirs; do no_dir "$dir"; done
+	done
+	nothing_left
+}
+
+@test "a container whose cgroup is below another's outlives it; a stranger's process is not killed" {
+	args sleep 1000
+	config '.linux.cgroupsPath = $p' --arg p "/$ID-outer"
+	background "$ID"
+	config '.linux.cgroupsPath = $p' --arg p "/$ID-outer/inner"
+	background "$ID-2"
+	sm delete --force "$ID"
+	[ "$(status_of "$ID-2")" = running ]
+	sm delete --force "$ID-2"
+	find /sys/fs/cgroup -depth -type d -name "$ID-outer" -exec rmdir {} +
+	background "$ID"
+	sleep 1000 3>&- &
+	stranger=$!
+	dirs=$(dirs_of "$ID")
+	for dir in $dirs; do echo "$stranger" > "$dir/cgroup.procs"; done
+	sm delete --force "$ID"
+	[ -d "/proc/$stranger" ]
+	kill "$stranger"
+	wait_status "$stranger"
+	for dir in $dirs; do eventually rmdir "$dir"; done
+	find /sys/fs/cgroup -depth -type d -name "$ID-outer" -exec rmdir {} +
+}
+
 # ---- a full disk ---------------------------------------------------------------------------------
 
 @test "a full disk: create fails and leaves nothing; what is there can be seen, killed and deleted" {

@@ -99,7 +99,7 @@ static void test_no_cgroups_left_to_remove(void **state)
 	static const char *const dirs[] = { "/no/such/cgroup", "/sys/fs/cgroup/no-such-cgroup" };
 	const struct sm_strs strs = { dirs, SM_ARRAY_SIZE(dirs) };
 
-	assert_int_equal(sm_cgroup_remove(&strs, NULL), 0);
+	assert_int_equal(sm_cgroup_remove(&strs, -1, NULL), 0);
 }
 
 /* ---- hooks ---------------------------------------------------------------------------------- */
