@@ -45,8 +45,12 @@ static void connect_host(void *arg)
 	if (r == 0)
 		r = sm_rpc_new(g->loop, sm_steal_fd(&fd), &sm_guest_service, g, on_closed, g,
 			       &g->rpc);
-	if (r == 0)
+	if (r == 0) {
+		/* A Wait stands for each process. How many there are is sm-vmm's to bound, whose
+		 * machine this is. */
+		sm_rpc_set_inflight(g->rpc, SIZE_MAX);
 		return;
+	}
 	sm_close(&fd);
 	sm_debug("cannot connect to the host: %s", strerrordesc_np(-r));
 	if (g->retry)

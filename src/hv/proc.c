@@ -3,19 +3,34 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/clean.h"
 #include "base/log.h"
 #include "hv/resources.h"
 
 #define AGENT(name) Supermachine__Agent__V1__##name
-#define PROCS_MAX 4096
+
+/* A client's connection and three streams, of a quarter of the descriptors: half are for TSI's
+ * sockets, the rest is for the guest's files. */
+#define FDS_EACH  4
+#define FDS_SHARE 4
 
 /* One who is told of the end. */
 struct sm_waiter {
 	struct sm_waiter *next;
 	struct sm_rpc_call *call;
 };
+
+size_t sm_procs_limit(void)
+{
+	struct rlimit lim;
+	rlim_t n = SM_PROCS_MAX;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur / FDS_SHARE / FDS_EACH < n)
+		n = lim.rlim_cur / FDS_SHARE / FDS_EACH;
+	return n ? n : 1;
+}
 
 struct sm_proc *sm_proc_find(struct sm_procs *t, const char *id, const char *exec_id)
 {
@@ -54,6 +69,16 @@ void sm_proc_free(struct sm_proc *p)
 	free(p);
 }
 
+static void refuse(const struct sm_procs *t, struct sm_rpc_call *call, const char *what)
+{
+	sm_rpc_fail(call, SM_RPC_RESOURCE_EXHAUSTED,
+		    "%s: this VM has %zu containers and execs already, and %s: end some first%s",
+		    what, t->n,
+		    t->max < SM_PROCS_MAX ? "more would need more open files than sm-vmm may have"
+					  : "there can be no more in one",
+		    t->max < SM_PROCS_MAX ? ", or raise RLIMIT_NOFILE where they are created" : "");
+}
+
 struct sm_proc *sm_proc_new(struct sm_procs *t, struct sm_rpc_call *call, const char *id,
 			    const char *exec_id)
 {
@@ -64,9 +89,13 @@ struct sm_proc *sm_proc_new(struct sm_procs *t, struct sm_rpc_call *call, const 
 			    *exec_id ? "exec" : "container");
 		return NULL;
 	}
-	p = t->n < PROCS_MAX ? calloc(1, sizeof(*p)) : NULL;
+	if (t->n >= t->max) {
+		refuse(t, call, *exec_id ? "exec" : "container");
+		return NULL;
+	}
+	p = calloc(1, sizeof(*p));
 	if (!p) {
-		sm_rpc_fail(call, SM_RPC_RESOURCE_EXHAUSTED, "too many processes in this VM");
+		sm_rpc_fail(call, SM_RPC_RESOURCE_EXHAUSTED, "out of memory");
 		return NULL;
 	}
 	p->table = t;

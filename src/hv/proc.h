@@ -58,11 +58,16 @@ struct sm_procs {
 	struct sm_fs *fs;
 	struct sm_agent *agent;
 	struct sm_proc *first;
-	size_t n;
+	size_t n, max;
 	/* The process has ended and all it wrote is with its readers; its waiters have been answered. */
 	void (*told)(void *arg, struct sm_proc *p);
 	void *arg;
 };
+
+/* How many processes there can be: SM_PROCS_MAX, or what the limit of descriptors leaves. */
+#define SM_PROCS_MAX 4096
+#define SM_CLIENTS_MAX (SM_PROCS_MAX + 256) /* each exec is one; others want to be heard too */
+size_t sm_procs_limit(void);
 
 /* NULL if there is none. */
 struct sm_proc *sm_proc_find(struct sm_procs *t, const char *id, const char *exec_id);

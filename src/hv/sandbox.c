@@ -39,7 +39,6 @@
 #define AGENT(name) Supermachine__Agent__V1__##name
 #define SANDBOX(name) Supermachine__Sandbox__V1__##name
 
-#define CONNECTIONS_MAX 1024
 #define SECOND_NS 1000000000ull
 #define KILL_STALL_NS SECOND_NS
 #define KILL_TICKS_MAX 10
@@ -760,7 +759,8 @@ int sm_sandbox_new(const struct sm_sandbox_config *config, struct sm_sandbox **o
 	if (!sb)
 		return -ENOMEM;
 	sb->c = *config;
-	sb->procs = (struct sm_procs){ .vs = sb->c.vs, .fs = sb->c.fs, .told = on_told, .arg = sb };
+	sb->procs = (struct sm_procs){ .vs = sb->c.vs, .fs = sb->c.fs, .told = on_told, .arg = sb,
+				       .max = sm_procs_limit() };
 	r = sm_agent_new(sb->c.loop, sb->c.vs, &events, sb, &sb->procs.agent);
 	if (r == 0)
 		r = sm_timer_add(sb->c.loop, sb->c.boot_timeout_ns, on_boot_timeout, sb,
@@ -769,7 +769,7 @@ int sm_sandbox_new(const struct sm_sandbox_config *config, struct sm_sandbox **o
 		r = sm_rpc_new(sb->c.loop, sb->c.control_fd, &service, sb, on_control_closed, sb,
 			       &sb->control);
 	if (r == 0 && sb->c.listen_fd >= 0)
-		r = sm_rpc_server_new(sb->c.loop, sb->c.listen_fd, &service, sb, CONNECTIONS_MAX,
+		r = sm_rpc_server_new(sb->c.loop, sb->c.listen_fd, &service, sb, SM_CLIENTS_MAX,
 				      on_client_gone, &sb->server);
 	if (r < 0) {
 		sm_sandbox_free(sb);

@@ -91,7 +91,7 @@ struct sm_rpc {
 	size_t queued; /* bytes */
 
 	struct sm_rpc_call *calls;
-	size_t ncalls;
+	size_t ncalls, max_calls;
 	uint32_t peer_stream; /* the last one the peer used */
 
 	struct pending *pending;
@@ -466,7 +466,7 @@ static int on_request(struct sm_rpc *rpc)
 		send_status(rpc, stream, SM_RPC_RESOURCE_EXHAUSTED, "the request is over 4 MiB");
 		return 0;
 	}
-	if (rpc->ncalls >= SM_RPC_INFLIGHT_MAX)
+	if (rpc->ncalls >= rpc->max_calls)
 		return -EDQUOT;
 	envelope = (Ttrpc__Request *)rpc_unpack(&ttrpc__request__descriptor, rpc->reader.body.data,
 						rpc->reader.body.len);
@@ -635,7 +635,13 @@ int sm_rpc_new(struct sm_loop *loop, int fd, const struct sm_rpc_service *servic
 	rpc->closed_arg = closed_arg;
 	rpc->queue_end = &rpc->queue;
 	rpc->next_stream = 1;
+	rpc->max_calls = SM_RPC_INFLIGHT_MAX;
 	rpc_reader_init(&rpc->reader);
 	*res = rpc;
 	return 0;
+}
+
+void sm_rpc_set_inflight(struct sm_rpc *rpc, size_t max)
+{
+	rpc->max_calls = max;
 }

@@ -25,7 +25,7 @@
 
 #define SM_RPC_FRAME_MAX (4u << 20)
 #define SM_RPC_FDS_MAX 250
-#define SM_RPC_INFLIGHT_MAX 256	/* requests of one peer waiting for our reply; more: the peer is closed */
+#define SM_RPC_INFLIGHT_MAX 256	/* see sm_rpc_set_inflight() */
 
 /* google.rpc.Code values that we use */
 enum sm_rpc_code {
@@ -86,6 +86,10 @@ typedef void sm_rpc_closed_fn(void *arg, struct sm_rpc *rpc, int err);
 int sm_rpc_new(struct sm_loop *loop, int fd, const struct sm_rpc_service *service, void *service_arg,
 	       sm_rpc_closed_fn *closed, void *closed_arg, struct sm_rpc **rpc);
 void sm_rpc_free(struct sm_rpc *rpc); /* NULL allowed */
+
+/* How many requests of the peer may wait for our reply; with one more the connection is closed.
+ * SM_RPC_INFLIGHT_MAX before the first call; SIZE_MAX: as many as it likes. */
+void sm_rpc_set_inflight(struct sm_rpc *rpc, size_t max);
 
 /* Client side, asynchronous. done() runs exactly once: code SM_RPC_OK with the decoded response
  * (valid during the callback; `out` tells its type), else rsp is NULL and text says why. Returns 0,

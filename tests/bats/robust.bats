@@ -32,6 +32,47 @@ load helpers
 	[ -z "$(leftovers)" ]
 }
 
+# As many as said, and one more command in each way that has to go on working.
+execs() {
+	local i
+	for ((i = 0; i < $1; i++)); do
+		sm exec -d "$ID" sleep 1000 < /dev/null > /dev/null 2> "$BATS_TEST_TMPDIR/err" 3>&- || {
+			echo "exec $i: $(cat "$BATS_TEST_TMPDIR/err")"
+			return 1
+		}
+	done
+}
+
+@test "300 execs at once in one VM" {
+	args sleep 1000
+	sm run -d -b "$BUNDLE" "$ID" < /dev/null > /dev/null 3>&-
+	execs 300
+	[ "$(sm ps "$ID" | grep -c 'sleep 1000')" -eq 301 ]
+	runsm exec "$ID" echo hello
+	[ "$output" = hello ]
+	sm events --stats "$ID" > /dev/null
+	sm kill "$ID" KILL
+	wait_gone "$ID"
+	sm delete "$ID"
+	[ -z "$(leftovers)" ]
+}
+
+@test "more execs than there are descriptors for are refused, and make no harm" {
+	args sleep 1000
+	(ulimit -n 512 && sm run -d -b "$BUNDLE" "$ID" < /dev/null > /dev/null 3>&-)
+	execs 31
+	runsm exec "$ID" true
+	[ "$status" -eq 255 ]
+	[[ $output == *'exec: this VM has 32 containers and execs already, and more would need more open files than sm-vmm may have: end some first, or raise RLIMIT_NOFILE where they are created'* ]]
+	runsm exec -d "$ID" true
+	[ "$status" -eq 255 ]
+	pkill -n -f -- "exec -d $ID sleep" # the process is its proxy's
+	works() { sm exec "$ID" true < /dev/null 2> /dev/null; }
+	eventually works
+	[ "$(status_of "$ID")" = running ]
+	sm delete --force "$ID"
+}
+
 @test "SIGKILL to sm-vmm: stopped, 137, deletable; the next run works" {
 	args sleep 1000
 	sm run -d -b "$BUNDLE" "$ID" < /dev/null

@@ -17,13 +17,14 @@
 #include "rpc/ttrpc.h"
 
 #define SERVICE "test.v1.Test"
+#define HELD_MAX 600   /* calls that Hold keeps */
 #define WAIT_MS 20000 /* a test that waits that long has failed */
 
 struct fixture {
 	struct sm_loop *loop;
 	struct sm_rpc *rpc;
 	int peer; /* our end of the pair: blocking */
-	struct sm_rpc_call *held[SM_RPC_INFLIGHT_MAX + 1];
+	struct sm_rpc_call *held[HELD_MAX];
 	size_t nheld;
 	int served;
 	bool free_in_handler;

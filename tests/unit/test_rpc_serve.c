@@ -283,6 +283,34 @@ static void test_in_flight_limit(void **state)
 	assert_int_equal(f->closed_err, -EDQUOT);
 }
 
+/* As the agent has it, at which a request stands for each process. */
+static void test_no_in_flight_limit(void **state)
+{
+	struct fixture *f = *state;
+
+	sm_rpc_set_inflight(f->rpc, SIZE_MAX);
+	for (uint32_t i = 0; i < HELD_MAX; i++) {
+		peer_request(f, 2 * i + 1, "Hold", "", "");
+		peer_turn(f);
+		peer_turn(f);
+	}
+	assert_int_equal(f->nheld, HELD_MAX);
+	assert_false(f->closed);
+	peer_request(f, 2 * HELD_MAX + 1, "Echo", "", "still there");
+	peer_want_value(f, 2 * HELD_MAX + 1, "still there");
+	while (f->nheld) {
+		f->nheld--;
+		peer_reply_value(f->held[f->nheld], "", "done");
+		peer_want_value(f, 2 * (uint32_t)f->nheld + 1, "done");
+	}
+	/* and one that is bounded later */
+	sm_rpc_set_inflight(f->rpc, 1);
+	peer_request(f, 2 * HELD_MAX + 3, "Hold", "", "");
+	peer_request(f, 2 * HELD_MAX + 5, "Hold", "", "");
+	peer_run_until(f, &f->closed);
+	assert_int_equal(f->closed_err, -EDQUOT);
+}
+
 static void test_reply_after_peer_went(void **state)
 {
 	struct fixture *f = *state;
@@ -677,6 +705,7 @@ int main(void)
 		CASE(test_large_response),
 		CASE(test_peer_that_does_not_read),
 		CASE(test_in_flight_limit),
+		CASE(test_no_in_flight_limit),
 		CASE(test_reply_after_peer_went),
 		CASE(test_reply_after_free),
 		CASE(test_reply_breaks_the_connection),
