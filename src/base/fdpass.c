@@ -14,7 +14,7 @@ union control {
 	char space[CMSG_SPACE(sizeof(int) * SM_IO_FDS_MAX)];
 };
 
-/* #syscalls:loop sendmsg */
+/* #syscalls:loop,tls sendmsg */
 ssize_t sm_send_fds(int sock, const void *data, size_t len, const int *fds, size_t nfds)
 {
 	struct iovec iov = { (void *)data, len };

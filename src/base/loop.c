@@ -80,7 +80,7 @@ struct sm_loop {
 
 /* ---- sources ---- */
 
-/* #syscalls:loop epoll_ctl */
+/* #syscalls:loop,tls epoll_ctl */
 int sm_loop_add(struct sm_loop *loop, int fd, uint32_t events, sm_io_fn *fn, void *arg,
 		struct sm_io **io)
 {
@@ -254,7 +254,7 @@ void sm_timer_remove(struct sm_loop *loop, struct sm_timer *timer)
 	free(timer);
 }
 
-/* Sets the timerfd to the earliest deadline. #syscalls:loop timerfd_settime */
+/* Sets the timerfd to the earliest deadline. #syscalls:loop,tls timerfd_settime */
 static int set_timerfd(struct sm_loop *loop)
 {
 	uint64_t at = loop->armed ? loop->heap[0]->deadline : NEVER;
@@ -272,7 +272,7 @@ static int set_timerfd(struct sm_loop *loop)
 	return 0;
 }
 
-/* #syscalls:loop read */
+/* #syscalls:loop,tls read */
 static void on_timerfd(void *arg, uint32_t events)
 {
 	struct sm_loop *loop = arg;
@@ -431,7 +431,7 @@ static void run_batch(struct sm_loop *loop, const struct epoll_event *events, in
 	bury(loop);
 }
 
-/* #syscalls:loop epoll_wait */
+/* #syscalls:loop,tls epoll_wait */
 int sm_loop_run(struct sm_loop *loop)
 {
 	struct epoll_event events[BATCH];

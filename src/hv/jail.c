@@ -29,9 +29,7 @@
 #include <linux/mount.h>
 #include <linux/seccomp.h>
 #include <linux/securebits.h>
-#include <malloc.h>
 #include <sched.h>
-#include <signal.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/capability.h>
@@ -41,11 +39,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include "base/clean.h"
+#include "base/forbid.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "hv/filters.h"
 
@@ -90,63 +88,14 @@ static const cap_value_t binding_caps[] = { CAP_NET_BIND_SERVICE };
 
 /* ---- the record ----------------------------------------------------------------------------- */
 
-/* For the handler of a signal, which has no other way to know: set before there are threads … */
-static char record_id[256];
-/* … and by each thread for itself. */
-static __thread const char *record_kind = "main";
-
-static char *put(char *at, const char *end, const char *text)
-{
-	while (*text && at < end)
-		*at++ = *text++;
-	return at;
-}
-
-static char *put_number(char *at, const char *end, unsigned int v)
-{
-	char digits[12], *p = digits + sizeof(digits) - 1;
-
-	*p = '\0';
-	do
-		*--p = (char)('0' + v % 10);
-	while ((v /= 10) > 0);
-	return put(at, end, p);
-}
-
-/* Async-signal-safe: a line of the log's shape but for the time. */
-static void on_forbidden(int signo, siginfo_t *info, void *context)
-{
-	unsigned int nr = (unsigned int)info->si_syscall;
-	const char *name = nr < SM_ARRAY_SIZE(syscall_names) ? syscall_names[nr] : NULL;
-	char line[512], *p = line;
-	const char *end = line + sizeof(line) - 1;
-
-	p = put(p, end, "level=error msg=\"sm-vmm: ");
-	p = put(p, end, record_id);
-	p = put(p, end, ": ");
-	p = put(p, end, record_kind);
-	p = put(p, end, " thread: forbidden system call ");
-	p = put_number(p, end, nr);
-	p = put(p, end, " (");
-	p = put(p, end, name ? name : "?");
-	p = put(p, end, "): ending the VM\"");
-	*p++ = '\n';
-	if (write(STDERR_FILENO, line, (size_t)(p - line)) < 0)
-		syscall(SYS_exit_group, 128 + signo); /* the same end, unrecorded */
-	syscall(SYS_exit_group, 128 + signo);
-}
-
 static int set_record(struct jail *j)
 {
-	struct sigaction sa = { .sa_sigaction = on_forbidden, .sa_flags = SA_SIGINFO };
+	sm_auto_free char *who = sm_strf("sm-vmm: %s", j->config->id);
 
-	snprintf(record_id, sizeof(record_id), "%s", j->config->id);
-	/* Lines of the log have a time, and the first one reads the time zone's file. */
-	tzset();
-	/* One arena: further ones would need mprotect(), and the threads that allocate are few. */
-	mallopt(M_ARENA_MAX, 1);
 	j->what = "sigaction";
-	return sigaction(SIGSYS, &sa, NULL) < 0 ? -errno : 0;
+	return who ? sm_forbid_record(who, "ending the VM", syscall_names,
+				      SM_ARRAY_SIZE(syscall_names))
+		   : -ENOMEM;
 }
 
 /* ---- namespaces ----------------------------------------------------------------------------- */
@@ -371,27 +320,9 @@ int sm_jail_enter(const struct sm_jail_config *config, struct sm_err *err)
 	return 0;
 }
 
-static int load(const struct sock_filter *code, unsigned short len)
-{
-	const struct sock_fprog prog = { .len = len, .filter = (struct sock_filter *)code };
-
-#ifdef SM_SANITIZE
-	/* The sanitizers' own threads, mappings and reports need more than any list. */
-	sm_info("jail: %s thread: a build with sanitizers runs without a filter of %u", record_kind,
-		prog.len);
-	return 0;
-#endif
-	/* Without the flag, kernels before 5.16 would switch speculative stores off for the thread:
-	 * slow, and no wall inside one process. */
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-		       &prog) < 0
-		       ? -errno
-		       : 0;
-}
-
 static int load_filter(enum sm_jail_thread kind)
 {
-	return load(kinds[kind].code, kinds[kind].len);
+	return sm_forbid_load(kinds[kind].code, kinds[kind].len);
 }
 
 /* A second filter beside the list, which allows them: the stricter one decides. Other tables of
@@ -407,7 +338,7 @@ int sm_jail_forbid_unix(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 
-	return load(code, SM_ARRAY_SIZE(code));
+	return sm_forbid_load(code, SM_ARRAY_SIZE(code));
 }
 
 int sm_jail_thread(enum sm_jail_thread kind, bool binds_privileged)
@@ -415,7 +346,7 @@ int sm_jail_thread(enum sm_jail_thread kind, bool binds_privileged)
 	const struct rlimit none = { 0, 0 };
 	int r;
 
-	record_kind = kinds[kind].name;
+	sm_forbid_kind(kinds[kind].name);
 	if (kind == SM_JAIL_FS)
 		r = keep_caps(fs_caps, SM_ARRAY_SIZE(fs_caps));
 	else if (kind == SM_JAIL_LOOP && binds_privileged)

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A program of the build: makes src/hv/filters.h, the seccomp filters of sm-vmm's threads, from
- * what syscalls.awk found in the sources. So sm-vmm itself neither carries libseccomp nor spends
- * time on compiling the same filters at each start.
+ * A program of the build: makes src/hv/filters.h, the seccomp filters of sm-vmm's threads, and
+ * src/tls/filters.h, that of sm-tls, from what syscalls.awk found in the sources. So they
+ * neither carry libseccomp nor spend time on compiling the same filters at each start.
+ *
+ *	mkfilter KIND…		the kinds to make, of the list on standard input
  *
  *	"loop ioctl(1=TIOCGWINSZ)"	that call with this second argument only
  *	"fs mmap(2&PROT_EXEC=0)"	these bits of the third argument are 0
  *	"all write"			in every kind of thread
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <seccomp.h>
 #include <stdbool.h>
@@ -29,15 +32,17 @@
 #define NAMES_MAX 1024 /* system call numbers that the record can name */
 #define CODE_MAX  4096
 
-static const char *const kinds[] = { "loop", "vcpu", "fs" };
+static const char *const kinds[] = { "loop", "vcpu", "fs", "tls" };
 
 static const struct {
 	const char *name;
 	uint64_t value;
 } constants[] = {
-	{ "AF_INET", AF_INET },   { "AF_INET6", AF_INET6 },     { "AF_UNIX", AF_UNIX },
+	{ "AF_INET", AF_INET },     { "AF_INET6", AF_INET6 },
+	{ "AF_UNIX", AF_UNIX },     { "O_CHANGES", O_ACCMODE | O_CREAT | O_TRUNC },
 	{ "PROT_EXEC", PROT_EXEC }, { "TCGETS", TCGETS },
-	{ "TIOCGPTN", TIOCGPTN }, { "TIOCGWINSZ", TIOCGWINSZ }, { "TIOCSCTTY", TIOCSCTTY },
+	{ "TIOCGPTN", TIOCGPTN },   { "TIOCGWINSZ", TIOCGWINSZ },
+	{ "TIOCSCTTY", TIOCSCTTY },
 };
 
 struct rule {
@@ -196,14 +201,14 @@ static void print_table(void)
 	printf("};\n");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	read_rules();
 	qsort(rules, nrules, sizeof(rules[0]), by_text);
 	printf("/* Made by mkfilter from the annotations in src/. */\n\n");
-	for (size_t i = 0; i < SM_ARRAY_SIZE(kinds); i++) {
-		print_code(kinds[i]);
-		print_names(kinds[i]);
+	for (int i = 1; i < argc; i++) {
+		print_code(argv[i]);
+		print_names(argv[i]);
 	}
 	print_table();
 	return ferror(stdout) || fflush(stdout) ? 1 : 0;

@@ -113,6 +113,7 @@ static SSL_CTX *make(struct sm_tls_certs *certs, const char *file, const char *k
 	return NULL;
 }
 
+/* #syscalls:tls openat(2&O_CHANGES=0) newfstatat fstat read lseek close */
 int sm_tls_certs_load(const struct sm_opt_list *files, const struct sm_opt_list *keys,
 		      struct sm_tls_certs **out, struct sm_err *err)
 {

@@ -96,6 +96,7 @@ static void limit(struct sm_tls_conn *c, uint64_t ns)
 
 /* ---- the end of it ---- */
 
+/* #syscalls:tls recvfrom */
 static void drain(struct sm_tls_conn *c)
 {
 	ssize_t n = 1;
@@ -108,6 +109,7 @@ static void drain(struct sm_tls_conn *c)
 		end(c);
 }
 
+/* #syscalls:tls shutdown */
 static void linger(struct sm_tls_conn *c)
 {
 	drop_fd(c, &c->plain_io, &c->plain);
@@ -141,6 +143,7 @@ static ssize_t tls_result(struct sm_tls_conn *c, int ok, size_t n)
 	}
 }
 
+/* #syscalls:tls read write */
 static ssize_t read_net(struct sm_tls_conn *c)
 {
 	size_t n = 0;
@@ -168,6 +171,7 @@ static ssize_t read_plain(struct sm_tls_conn *c)
 	return n < 0 ? -errno : n;
 }
 
+/* #syscalls:tls sendto */
 static ssize_t write_plain(struct sm_tls_conn *c)
 {
 	ssize_t n = send(c->plain, c->in.buf + c->in.at, c->in.len, MSG_NOSIGNAL);
@@ -300,7 +304,8 @@ static void peer_text(const struct sm_tls_conn *c, char *text, size_t size)
 }
 
 /* By its directory's descriptor: state directories can be deeper than the 108 bytes of a socket's
- * path. The container may have been made anew since the last time. */
+ * path. The container may have been made anew since the last time.
+ * #syscalls:tls openat(2&O_CHANGES=0) socket(0=AF_UNIX) connect close */
 static int connect_bridge(const char *path)
 {
 	sm_auto_free char *dir_copy = strdup(path), *base_copy = strdup(path);
@@ -344,6 +349,7 @@ static void on_bridge(void *arg, uint32_t events)
 	forward(c);
 }
 
+/* #syscalls:tls socketpair(0=AF_UNIX) */
 static int hand(struct sm_tls_conn *c)
 {
 	sm_auto_close int ours = -1, theirs = -1;
@@ -414,6 +420,7 @@ static void on_net(void *arg, uint32_t events)
 	}
 }
 
+/* #syscalls:tls setsockopt */
 int sm_tls_conn_new(struct sm_tls_front *f, int fd, const struct sockaddr_storage *peer)
 {
 	struct sm_tls_conn *c = calloc(1, sizeof(*c));

@@ -73,6 +73,7 @@ static void try_later(struct sm_tls_front *f, int r)
 		f->retry = NULL;
 }
 
+/* #syscalls:tls accept4 */
 static void on_accept(void *arg, uint32_t events)
 {
 	struct sm_tls_listener *l = arg;

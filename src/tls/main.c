@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/capability.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "base/clean.h"
@@ -24,7 +22,7 @@ struct options {
 	const char *socket, *port;
 	int connections;
 	int64_t handshake_ns, idle_ns;
-	bool debug, version, help;
+	bool debug, print_seccomp, version, help;
 };
 
 struct tls {
@@ -51,6 +49,8 @@ static int parse(struct options *o, int argc, char **argv, struct sm_err *err)
 		{ "idle-timeout", 0, SM_OPT_DURATION, &o->idle_ns, "TIME",
 		  "ends connections on which nothing moves (default 0: never)" },
 		{ "debug", 0, SM_OPT_BOOL, &o->debug, NULL, "debug messages" },
+		{ "print-seccomp", 0, SM_OPT_BOOL, &o->print_seccomp, NULL,
+		  "print the system calls that it may make once it has begun" },
 		{ "version", 'v', SM_OPT_BOOL, &o->version, NULL, "print the version" },
 		{ "help", 'h', SM_OPT_BOOL, &o->help, NULL, "print this text" },
 		{ NULL },
@@ -137,21 +137,6 @@ static void raise_fds(void)
 	setrlimit(RLIMIT_NOFILE, &lim);
 }
 
-/* The ports are bound: nothing of what root may is needed for the rest. */
-static int drop_privileges(struct sm_err *err)
-{
-	const struct rlimit none = { 0, 0 };
-	cap_t empty = cap_init();
-	int r = empty && cap_set_proc(empty) == 0 ? 0 : -errno;
-
-	cap_free(empty);
-	if (r == 0 &&
-	    (setrlimit(RLIMIT_CORE, &none) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
-	     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0))
-		r = -errno;
-	return r < 0 ? sm_err_sys(err, r, "giving up privileges") : 0;
-}
-
 static int run(struct tls *t, struct sm_err *err)
 {
 	int r = check(&t->o, err);
@@ -167,8 +152,9 @@ static int run(struct tls *t, struct sm_err *err)
 	for (size_t i = 0; r == 0 && i < t->o.listen.n; i++)
 		r = sm_tls_front_listen(&t->front, t->o.listen.v[i], err);
 	/* As a reload will read them: without privileges. */
-	if (r < 0 || (r = drop_privileges(err)) < 0 ||
-	    (r = sm_tls_certs_load(&t->o.certificates, &t->o.keys, &t->front.certs, err)) < 0)
+	if (r < 0 || (r = sm_tls_jail_drop(err)) < 0 ||
+	    (r = sm_tls_certs_load(&t->o.certificates, &t->o.keys, &t->front.certs, err)) < 0 ||
+	    (r = sm_tls_jail_filter(err)) < 0)
 		return r;
 	sm_tls_front_start(&t->front);
 	r = sm_loop_run(t->front.loop);
@@ -199,7 +185,9 @@ int main(int argc, char **argv)
 		printf("sm-tls version %s\n", PACKAGE_VERSION);
 	if (t.o.debug)
 		sm_log_setup(2, SM_LOG_TEXT, SM_LOG_DEBUG);
-	if (r == 0 && !t.o.help && !t.o.version)
+	if (r == 0 && t.o.print_seccomp)
+		sm_tls_jail_print(stdout);
+	if (r == 0 && !t.o.help && !t.o.version && !t.o.print_seccomp)
 		r = run(&t, &err);
 	release(&t);
 	if (r < 0)

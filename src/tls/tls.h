@@ -5,6 +5,7 @@
 #include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 
@@ -14,14 +15,28 @@
 
 /*
  * sm-tls ends TLS in front of a container: a process of its own, so that neither the keys nor
- *OpenSSL are in one address space with what a guest can say to sm-vmm.
+ * OpenSSL are in one address space with what a guest can say to sm-vmm.
  *
- *	main.c		options, signals, what is given up before the first client
+ *	main.c		options, signals
+ *	jail.c		what is given up before the first client
  *	certs.c		certificates: which one for which name, what is negotiated
  *	front.c		the listening sockets, how many clients there can be
  *	conn.c		one client: handshake, a socket pair whose one end the guest gets, bytes
  *both ways
  */
+
+/* ---- jail.c ---- */
+
+/* Capabilities, core dumps, new privileges. 0 or -errno and err. */
+int sm_tls_jail_drop(struct sm_err *err);
+
+/* From here on other system calls than those that events need write a record and end the process
+ * with 128 + SIGSYS. After sm_tls_jail_drop(), and when OpenSSL has been used once. 0 or -errno and
+ * err. */
+int sm_tls_jail_filter(struct sm_err *err);
+
+/* Those calls, sorted. */
+void sm_tls_jail_print(FILE *out);
 
 /* ---- certs.c ---- */
 

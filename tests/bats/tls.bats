@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # sm-tls, with a program in the place of the container.
 
+bats_require_minimum_version 1.5.0
 load helpers
 
 certificate() { # name of the files, name in it
@@ -130,6 +131,11 @@ fds() { find "/proc/$front/fd" -mindepth 1 | wc -l; }
 	start_front
 	[ "$(grep -E '^Cap(Eff|Prm)' "/proc/$front/status" | sort -u | awk '{print $2}' | sort -u)" = 0000000000000000 ]
 	grep -q '^NoNewPrivs:.1' "/proc/$front/status"
+	grep -q '^Seccomp:.2' "/proc/$front/status"
+	calls=$("$SM_BUILD_DIR/sm-tls" --print-seccomp)
+	[ "$(LC_ALL=C sort -u <<< "$calls")" = "$calls" ]
+	[ "$(wc -l <<< "$calls")" -le 32 ]
+	run ! grep -E 'exec|clone|fork|bind|listen|unlink|ptrace' <<< "$calls"
 	refused() {
 		run "$SM_BUILD_DIR/sm-tls" --listen 127.0.0.1:0 --socket "$T/vsock.sock" "${@:2}"
 		[ "$status" -eq 1 ]
