@@ -141,6 +141,7 @@ static void remove_container(struct sm_container *c)
 	sm_loop_remove(c->g->loop, c->cgroup_io);
 	c->cgroup_io = NULL;
 	sm_oom_end(c);
+	sm_notify_end(c);
 	if (sm_cgroup_remove(&c->cgroup) < 0)
 		sm_warn("cannot remove the cgroup of %s", c->id);
 	drop_exports(c);
@@ -177,7 +178,9 @@ void sm_container_advance(struct sm_container *c)
 		begin_sync(c);
 	if (c->sync_pid > 0)
 		return;
-	sm_oom_end(c);	/* who waits for it is told before who waits for the end */
+	/* who waits for these is told before who waits for the end */
+	sm_oom_end(c);
+	sm_notify_end(c);
 	c->gone = true;
 	sm_proc_answer(first);
 }
@@ -198,6 +201,7 @@ struct sm_container *sm_container_new(struct sm_guest *g,
 	c->g = g;
 	c->cgroup = (struct sm_cgroup)SM_CGROUP_INIT;
 	c->oom.fd = -1;
+	c->notify = (struct sm_notify)SM_NOTIFY_INIT;
 	c->namespaces = msg->namespaces | CLONE_NEWNS;
 	c->id = strdup(msg->id);
 	c->next = g->containers;
@@ -229,6 +233,8 @@ int sm_container_build(struct sm_container *c,
 			    &c->cgroup_io);
 	if (r == 0 && c->cgroup.fd >= 0)
 		sm_oom_watch(c);
+	if (r == 0 && *msg->notify_dir)
+		r = sm_notify_open(c, msg->notify_dir, err);
 	if (r == 0)
 		r = sm_proc_launch(c->first, &ch, req->stdio, err);
 	if (r < 0)

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "guest/agent/cgroup.h"
 #include "guest/agent/guest.h"
+#include "guest/agent/notify.h"
 #include "guest/agent/spawn.h"
 #include "guest/agent/stdio.h"
 #include "proto/agent.pb-c.h"
@@ -85,6 +86,7 @@ struct sm_container {
 	struct sm_cgroup cgroup;
 	struct sm_io *cgroup_io;
 	struct sm_oom oom;
+	struct sm_notify notify;
 	struct sm_proc *procs;		/* the first process is the last of the list */
 	struct sm_proc *first;
 	size_t nended;			/* execs in SM_PROC_ENDED */

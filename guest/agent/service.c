@@ -7,6 +7,7 @@
 
 #include "base/clean.h"
 #include "guest/agent/guest.h"
+#include "guest/agent/notify.h"
 #include "guest/agent/requests.h"
 #include "guest/agent/reply.h"
 #include "guest/agent/resources.h"
@@ -73,6 +74,7 @@ HANDLER(resize)
 HANDLER(stats)
 HANDLER(update)
 HANDLER(wait_oom)
+HANDLER(wait_ready)
 HANDLER(delete)
 HANDLER(processes)
 
@@ -88,6 +90,7 @@ static const struct sm_rpc_method methods[] = {
 	{ "Stats", &supermachine__agent__v1__container_request__descriptor, on_stats },
 	{ "Update", &supermachine__agent__v1__update_request__descriptor, on_update },
 	{ "WaitOom", &supermachine__agent__v1__wait_oom_request__descriptor, on_wait_oom },
+	{ "WaitReady", &supermachine__agent__v1__container_request__descriptor, on_wait_ready },
 	{ "DeleteContainer", &supermachine__agent__v1__container_request__descriptor, on_delete },
 	{ "Processes", &supermachine__agent__v1__container_request__descriptor, on_processes },
 	{ "SetClock", &supermachine__agent__v1__clock_request__descriptor, on_set_clock },

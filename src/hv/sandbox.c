@@ -151,7 +151,6 @@ static void on_created(void *arg, enum sm_rpc_code code, const char *text,
 	struct sm_sandbox *sb = p->table->arg;
 	struct sm_rpc_call *call = p->maker;
 
-	(void)rsp;
 	p->maker = NULL;
 	if (code != SM_RPC_OK) {
 		if (code == SM_RPC_UNAVAILABLE)
@@ -257,10 +256,6 @@ static void on_create(void *arg, struct sm_rpc_call *call, const ProtobufCMessag
 
 static void ignore(void *arg, enum sm_rpc_code code, const char *text, const ProtobufCMessage *rsp)
 {
-	(void)arg;
-	(void)code;
-	(void)text;
-	(void)rsp;
 }
 
 static void kill_exec(struct sm_proc *p)
@@ -386,16 +381,30 @@ static void on_start(void *arg, struct sm_rpc_call *call, const ProtobufCMessage
 		forward_as(as, "StartContainer", req, &supermachine__agent__v1__empty__descriptor);
 }
 
-static void on_processes(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
+/* What a guest that stands still cannot tell. */
+static void ask(struct sm_sandbox *sb, struct sm_rpc_call *call, const char *method,
+		const ProtobufCMessage *req, const ProtobufCMessageDescriptor *out, bool stats)
 {
-	struct sm_sandbox *sb = arg;
-	struct forward as = { .sb = sb, .call = call };
+	struct forward as = { .sb = sb, .call = call, .stats = stats };
 
 	if (sb->paused)
 		sm_rpc_fail(call, SM_RPC_FAILED_PRECONDITION, "the container is paused");
 	else
-		forward_as(as, "Processes", req,
-			   &supermachine__agent__v1__processes_response__descriptor);
+		forward_as(as, method, req, out);
+}
+
+static void on_processes(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
+{
+	ask(arg, call, "Processes", req, &supermachine__agent__v1__processes_response__descriptor,
+	    false);
+}
+
+/* Stands while the guest is paused. */
+static void on_wait_ready(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
+{
+	struct forward as = { .sb = arg, .call = call };
+
+	forward_as(as, "WaitReady", req, &supermachine__agent__v1__empty__descriptor);
 }
 
 static void on_resize(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
@@ -441,7 +450,6 @@ static void on_resume(void *arg, struct sm_rpc_call *call, const ProtobufCMessag
 	struct sm_sandbox *sb = arg;
 	int r;
 
-	(void)msg;
 	if (!sb->paused) {
 		sm_rpc_fail(call, SM_RPC_FAILED_PRECONDITION, "container not paused");
 		return;
@@ -504,14 +512,7 @@ static void on_signal(void *arg, struct sm_rpc_call *call, const ProtobufCMessag
 
 static void on_stats(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
 {
-	struct sm_sandbox *sb = arg;
-	struct forward as = { .sb = sb, .call = call, .stats = true };
-
-	if (sb->paused)
-		sm_rpc_fail(call, SM_RPC_FAILED_PRECONDITION, "the container is paused");
-	else
-		forward_as(as, "Stats", req,
-			   &supermachine__agent__v1__stats_response__descriptor);
+	ask(arg, call, "Stats", req, &supermachine__agent__v1__stats_response__descriptor, true);
 }
 
 static void on_update(void *arg, struct sm_rpc_call *call, const ProtobufCMessage *req)
@@ -551,7 +552,6 @@ static void on_info(void *arg, struct sm_rpc_call *call, const ProtobufCMessage 
 	struct sm_sandbox *sb = arg;
 	struct sm_vsock_counters vs;
 
-	(void)req;
 	sm_vsock_counters(sb->c.vs, &vs);
 	rsp.backend = (char *)sb->c.backend;
 	rsp.vmm_started_ns = sb->c.started_ns;
@@ -592,6 +592,7 @@ static const struct sm_rpc_method methods[] = {
 	{ "Stats", &supermachine__agent__v1__container_request__descriptor, on_stats },
 	{ "Update", &supermachine__agent__v1__update_request__descriptor, on_update },
 	{ "WaitOom", &supermachine__agent__v1__wait_oom_request__descriptor, on_wait_oom },
+	{ "WaitReady", &supermachine__agent__v1__container_request__descriptor, on_wait_ready },
 	{ "Ports", &supermachine__agent__v1__empty__descriptor, on_ports },
 	{ "Info", &supermachine__agent__v1__empty__descriptor, on_info },
 };
@@ -706,7 +707,6 @@ static void on_control_closed(void *arg, struct sm_rpc *rpc, int err)
 {
 	struct sm_sandbox *sb = arg;
 
-	(void)err;
 	on_client_gone(sb, rpc);
 	sm_rpc_free(rpc);
 	sb->control = NULL;

@@ -39,6 +39,7 @@
 #include "runtime/export.h"
 #include "runtime/hooks.h"
 #include "runtime/kept.h"
+#include "runtime/notify.h"
 #include "runtime/ocistate.h"
 #include "runtime/request.h"
 #include "runtime/view.h"
@@ -523,6 +524,7 @@ static int guest_container(struct sm_container *c, struct sm_guest_container **g
 		.domainname = c->uts.domain,
 		.filter = &c->filter,
 		.new_session_keyring = !c->o->no_new_keyring,
+		.notify = sm_notify_host() != NULL,
 	};
 
 	return in.hook_state ? sm_spec_container(c->config, &in, g, err)

@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "base/clean.h"
+#include "base/log.h"
 #include "runtime/container.h"
+#include "runtime/notify.h"
 
 #define LOST 255
 
@@ -40,6 +42,40 @@ static int exit_code(pid_t pid)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/* ---- readiness, for the caller's NOTIFY_SOCKET ---- */
+
+static void tell_ready(const struct sm_container *c, pid_t pid, bool barrier)
+{
+	sm_auto_err struct sm_err err = SM_ERR_INIT;
+
+	if (sm_notify_tell(sm_notify_host(), pid, barrier, &err) < 0)
+		sm_warn("%s: is ready, but nobody could be told: %s", c->store.id,
+			sm_err_text(&err));
+}
+
+/* In the foreground the caller's process is us, and we stay: no barrier. */
+static void on_ready(void *arg)
+{
+	tell_ready(arg, getpid(), false);
+}
+
+/* Detached: waits for it, or the container's end, as runc does. A signal ends the wait, not the
+ * container. */
+static void relay_ready(struct sm_container *c)
+{
+	Supermachine__Agent__V1__ContainerRequest req =
+		SUPERMACHINE__AGENT__V1__CONTAINER_REQUEST__INIT;
+	sm_auto_err struct sm_err err = SM_ERR_INIT;
+
+	req.id = c->store.id;
+	sm_close(&c->store.lock); /* others may kill and delete it meanwhile */
+	if (sm_session_call(c->session, "WaitReady", &req.base, NULL, 0,
+			    &supermachine__agent__v1__empty__descriptor, &err) == 0)
+		tell_ready(c, c->launch.proc.pid, true);
+	else
+		sm_debug("NOTIFY_SOCKET: %s", sm_err_text(&err));
+}
+
 /* Waits for the end and removes the container. The exit code, or -errno. */
 static int follow(struct sm_container *c, struct sm_err *err)
 {
@@ -53,6 +89,8 @@ static int follow(struct sm_container *c, struct sm_err *err)
 	uint32_t status;
 	int r, code;
 
+	if (sm_notify_host())
+		sm_session_when_ready(c->session, c->store.id, on_ready, c);
 	if (c->pty.master >= 0 && (r = sm_tty_raw(&c->tty, err)) < 0)
 		return r;
 	sm_close(&c->store.lock);	/* others may kill and delete it meanwhile */
@@ -90,6 +128,8 @@ static int run_container(struct sm_container *c, const char *id, struct sm_err *
 	}
 	if (r < 0)
 		sm_container_undo(c);
+	else if (c->o->detach && sm_notify_host())
+		relay_ready(c);
 	return r;
 }
 

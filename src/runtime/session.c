@@ -45,6 +45,9 @@ struct sm_session {
 	uint32_t status;
 	int interrupted;			/* by this signal */
 	bool ended;				/* pidfd said so */
+
+	void (*ready)(void *arg); /* sm_session_when_ready() */
+	void *ready_arg;
 };
 
 static const ProtobufCMessageDescriptor *const empty = &supermachine__agent__v1__empty__descriptor;
@@ -259,6 +262,33 @@ void sm_session_log_times(struct sm_session *s)
 		return;
 	while (!s->answered && !s->lost && !s->interrupted && sm_loop_run(s->loop) == 0)
 		;
+}
+
+/* ---- readiness ------------------------------------------------------------------------------ */
+
+static void on_ready(void *arg, enum sm_rpc_code code, const char *text,
+		     const ProtobufCMessage *rsp)
+{
+	struct sm_session *s = arg;
+
+	(void)rsp;
+	if (code == SM_RPC_OK)
+		s->ready(s->ready_arg);
+	else
+		sm_debug("WaitReady: %s", text);
+}
+
+void sm_session_when_ready(struct sm_session *s, const char *id, void (*fn)(void *arg), void *arg)
+{
+	Supermachine__Agent__V1__ContainerRequest req =
+		SUPERMACHINE__AGENT__V1__CONTAINER_REQUEST__INIT;
+
+	req.id = (char *)id;
+	s->ready = fn;
+	s->ready_arg = arg;
+	if (!s->lost)
+		sm_rpc_send(s->rpc, SM_VMM_SERVICE, "WaitReady", &req.base, NULL, 0, empty,
+			    on_ready, s);
 }
 
 /* ---- following a process -------------------------------------------------------------------- */

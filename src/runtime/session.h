@@ -32,6 +32,10 @@ int sm_session_call(struct sm_session *s, const char *method, const ProtobufCMes
 /* For debug messages: where sm-vmm's time went. */
 void sm_session_log_times(struct sm_session *s);
 
+/* Runs fn(arg) when the container has said that it is ready, during a call or a follow; never, if
+ * it does not say so. Once at most. */
+void sm_session_when_ready(struct sm_session *s, const char *id, void (*fn)(void *arg), void *arg);
+
 /* What to look after until the process ends. */
 struct sm_follow {
 	const char *id;

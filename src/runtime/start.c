@@ -2,7 +2,10 @@
 #include <errno.h>
 #include <stdint.h>
 
+#include "base/clean.h"
+#include "base/log.h"
 #include "runtime/container.h"
+#include "runtime/notify.h"
 #include "runtime/vmm.h"
 
 #define CONNECT_MS 10000
@@ -61,6 +64,28 @@ static int start(const struct sm_store *s, struct sm_state *state, struct sm_err
 	return r;
 }
 
+/* Whoever wants to be told that the container is ready waits for that, or for its end, and hinders
+ * nobody meanwhile. */
+static int relay_ready(struct sm_store *s, const struct sm_state *state, struct sm_err *err)
+{
+	sm_auto_vmm struct sm_vmm vmm = SM_VMM_INIT;
+	const char *host = sm_notify_host();
+	sm_auto_err struct sm_err why = SM_ERR_INIT;
+	int r;
+
+	if (!host)
+		return 0;
+	sm_close(&s->lock);
+	r = sm_vmm_connect(s->dirfd, CONNECT_MS, &vmm, &why);
+	vmm.timeout_ms = -1;
+	if (r == 0)
+		r = sm_vmm_wait_ready(&vmm, s->id, &why);
+	if (r == 0)
+		return sm_notify_tell(host, state->vmm.pid, true, err);
+	sm_debug("NOTIFY_SOCKET: %s", sm_err_text(&why));
+	return 0;
+}
+
 static int run(struct sm_runtime *rt, const struct sm_command *cmd, int argc, char **argv,
 	       struct sm_err *err)
 {
@@ -77,7 +102,9 @@ static int run(struct sm_runtime *rt, const struct sm_command *cmd, int argc, ch
 		r = sm_store_lock(&s, err);
 	if (r == 0)
 		r = sm_store_load(&s, &state, err);
-	return r < 0 ? r : start(&s, state, err);
+	if (r == 0)
+		r = start(&s, state, err);
+	return r < 0 ? r : relay_ready(&s, state, err);
 }
 
 const struct sm_command sm_cmd_start = {

@@ -129,6 +129,11 @@ int sm_vmm_start(struct sm_vmm *vmm, const char *id, struct sm_err *err)
 	return call_container(vmm, "Start", id, err);
 }
 
+int sm_vmm_wait_ready(struct sm_vmm *vmm, const char *id, struct sm_err *err)
+{
+	return call_container(vmm, "WaitReady", id, err);
+}
+
 int sm_vmm_pause(struct sm_vmm *vmm, const char *id, struct sm_err *err)
 {
 	return call_container(vmm, "Pause", id, err);

@@ -31,6 +31,9 @@ void sm_vmm_close(struct sm_vmm *vmm);
 int sm_vmm_listen(int dirfd, const char *name);
 
 int sm_vmm_start(struct sm_vmm *vmm, const char *id, struct sm_err *err);
+/* Returns when the container has said READY=1. -EBUSY, -ECONNRESET: it ended without; -ENOENT: it
+ * was not asked to. */
+int sm_vmm_wait_ready(struct sm_vmm *vmm, const char *id, struct sm_err *err);
 int sm_vmm_pause(struct sm_vmm *vmm, const char *id, struct sm_err *err);
 int sm_vmm_resume(struct sm_vmm *vmm, const char *id, struct sm_err *err);
 int sm_vmm_update(struct sm_vmm *vmm, const char *id, const struct sm_pairs *files,

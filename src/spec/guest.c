@@ -24,6 +24,9 @@
 
 #define EXPORTS_MAX 1024 /* SM_FS_EXPORTS_MAX */
 
+/* Where runc has it */
+#define NOTIFY_DIR "/run/notify"
+
 typedef Supermachine__Agent__V1__Container Msg;
 
 struct build {
@@ -87,9 +90,10 @@ static bool covered(const struct sm_config *config, size_t n, const char *path)
 
 /* A read-only root is exported read-only as well, so that not even the guest's kernel can write to
  * it, if nothing has to be made in it first: mount points, device nodes, the working directory. */
-static bool root_complete(const struct sm_config *config, const char *path)
+static bool root_complete(const struct build *b, const char *path)
 {
 	sm_auto_close int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	const struct sm_config *config = b->config;
 	size_t n = config->mounts.n;
 
 	if (fd < 0 || !covered(config, n, "/dev") || !in_root(fd, "/dev"))
@@ -100,6 +104,8 @@ static bool root_complete(const struct sm_config *config, const char *path)
 		if (!in_root(fd, at) && !covered(config, i, at))
 			return false;
 	}
+	if (b->in->notify && !in_root(fd, NOTIFY_DIR) && !covered(config, n, NOTIFY_DIR))
+		return false;
 	return in_root(fd, config->process->cwd) || covered(config, n, config->process->cwd);
 }
 
@@ -133,7 +139,7 @@ static int put_root(struct build *b)
 	return add_export(b, (struct sm_guest_export){
 				     .name = "rootfs",
 				     .path = path,
-				     .readonly = root->readonly && root_complete(b->config, path),
+				     .readonly = root->readonly && root_complete(b, path),
 				     .recursive = true,
 			     });
 }
@@ -262,11 +268,26 @@ static int put_mount(struct build *b, size_t i, Supermachine__Agent__V1__Mount *
 	return 0;
 }
 
+/* The directory with the socket is the VM's, and the last of the mounts, as with runc. */
+static int put_notify(struct build *b, Supermachine__Agent__V1__Mount *m)
+{
+	b->msg->notify_dir = sm_arena_strf(b->arena, NOTIFY_DIR "/%s", b->in->id);
+	if (!b->msg->notify_dir)
+		return -ENOMEM;
+	supermachine__agent__v1__mount__init(m);
+	m->destination = (char *)NOTIFY_DIR;
+	m->type = (char *)"bind";
+	m->guest_source = b->msg->notify_dir;
+	m->flags = MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+	b->msg->mounts[b->msg->n_mounts++] = m;
+	return 0;
+}
+
 static int put_mounts(struct build *b)
 {
 	Supermachine__Agent__V1__Mount *items;
 	size_t n = b->config->mounts.n;
-	int rc = NEW_ITEMS(b, n, items, b->msg->mounts);
+	int rc = NEW_ITEMS(b, n + 1, items, b->msg->mounts);
 
 	for (size_t i = 0; i < n && !rc; i++) {
 		supermachine__agent__v1__mount__init(&items[i]);
@@ -274,7 +295,7 @@ static int put_mounts(struct build *b)
 		rc = put_mount(b, i, &items[i]);
 	}
 	b->msg->n_mounts = n;
-	return rc;
+	return rc || !b->in->notify ? rc : put_notify(b, &items[n]);
 }
 
 /* ---- namespaces ------------------------------------------------------------------------------ */
@@ -513,7 +534,20 @@ static int put_process(struct build *b)
 		.new_session_keyring = b->in->new_session_keyring,
 	};
 
-	return sm_spec_process(&in, b->arena, &b->msg->process, b->err);
+	int r = sm_spec_process(&in, b->arena, &b->msg->process, b->err);
+	Supermachine__Agent__V1__Process *p = b->msg->process;
+	char **env;
+
+	if (r < 0 || !b->in->notify)
+		return r;
+	env = sm_arena_array(b->arena, p->n_env + 1, sizeof(*env));
+	if (!env)
+		return -ENOMEM;
+	if (p->n_env)
+		memcpy(env, p->env, p->n_env * sizeof(*env));
+	env[p->n_env++] = (char *)"NOTIFY_SOCKET=" NOTIFY_DIR "/notify.sock";
+	p->env = env;
+	return 0;
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */

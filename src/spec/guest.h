@@ -23,6 +23,7 @@ struct sm_guest_inputs {
 	const char *hostname, *domainname; /* where the config has none; may be NULL */
 	const struct sm_seccomp_filter *filter;	/* of config->seccomp; NULL: compile it */
 	bool new_session_keyring;	/* not --no-new-keyring */
+	bool notify;			/* the caller wants to be told when it is ready: sd_notify(3) */
 	bool ids_mapped;		/* sm-vmm runs in the container's user namespace: ids on
 					 * the shares are the container's already */
 };

@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -819,6 +820,56 @@ static void end_sleeper(struct box *b)
 	assert_ok(b, on_container(b, "DeleteContainer"));
 }
 
+/* A datagram to the socket that the container sees, with a descriptor, as BARRIER=1 has one. */
+static void notify(const char *dir, const char *text)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	sm_auto_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	const int passed = 0;
+
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%.80s/notify.sock", dir);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(sm_send_fds(fd, text, strlen(text), &passed, 1), strlen(text));
+}
+
+static void test_notify(void **state)
+{
+	static const char *const not_it[] = { "STATUS=x\nREADY=0", "READY=1x",   "xREADY=1",
+					      "BARRIER=1",         "\n\nREADY=", "ready=1" };
+	sm_auto_free char *dir = sm_strf("%s/made/notify", ((struct agent_host *)*state)->dir);
+	char big[8192];
+	struct box b;
+
+	for (int round = 0; round < 2; round++) { /* without, then with READY=1 */
+		box_init(&b, *state, ARGS("sleep", "1000"));
+		b.c.notify_dir = dir;
+		add_mount(&b, "bind", "/n")->guest_source = dir;
+		assert_ok(&b, create(&b));
+		assert_ok(&b, on_container(&b, "StartContainer"));
+		for (size_t i = 0; i < SM_ARRAY_SIZE(not_it); i++)
+			notify(dir, not_it[i]);
+		memset(big, 'x', sizeof(big));
+		memcpy(big + sizeof(big) - 9, "\nREADY=1", 9); /* too long a datagram */
+		notify(dir, big);
+		if (round) {
+			notify(dir, "STATUS=fine\nREADY=1\n");
+			assert_ok(&b, on_container(&b, "WaitReady"));
+			assert_ok(&b, on_container(&b, "WaitReady"));
+		}
+		assert_ok(&b, send_signal(&b, "", SIGKILL, false));
+		assert_int_equal(wait_for(&b, ""), SIGKILL);
+		assert_int_equal(on_container(&b, "WaitReady"),
+				 round ? SM_RPC_OK : SM_RPC_FAILED_PRECONDITION);
+		assert_int_equal(access(dir, F_OK), -1);
+		assert_ok(&b, on_container(&b, "DeleteContainer"));
+		assert_int_equal(on_container(&b, "WaitReady"), SM_RPC_NOT_FOUND);
+	}
+	start_sleeper(&b, *state);
+	assert_int_equal(on_container(&b, "WaitReady"), SM_RPC_NOT_FOUND);
+	assert_string_equal(b.h->text, "the container has no notify socket");
+	end_sleeper(&b);
+}
+
 static void test_exec(void **state)
 {
 	sm_auto_buf struct sm_buf out = SM_BUF_INIT(4096), err = SM_BUF_INIT(4096);
@@ -1067,6 +1118,7 @@ int main(void)
 		TEST(test_stdin_to_stdout),
 		TEST(test_reader_gone),
 		TEST(test_terminal),
+		TEST(test_notify),
 		TEST(test_exec),
 		TEST(test_exec_errors),
 		TEST(test_exec_terminal),

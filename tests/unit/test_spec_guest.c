@@ -31,7 +31,7 @@ struct bundle {
 	struct sm_config *config;
 	struct sm_guest_container *c;
 	struct sm_err err;
-	bool readonly_root;
+	bool readonly_root, notify;
 };
 
 static int setup(void **state)
@@ -81,7 +81,7 @@ static int try_build(struct bundle *b, const char *process, const char *top, boo
 		b->readonly_root ? "true" : "false", process, top);
 	struct sm_guest_inputs in = {
 		.id = "web", .bundle = b->dir, .hook_state = "{}", .new_session_keyring = true,
-		.ids_mapped = ids_mapped,
+		.ids_mapped = ids_mapped, .notify = b->notify,
 	};
 
 	drop(b);
@@ -263,6 +263,36 @@ static void test_guest_sources(void **state)
 	assert_true(m->mounts[2]->is_file);
 	assert_string_equal(m->mounts[3]->guest_source, "/dev");
 	assert_int_equal(b->c->nexports, 1);
+}
+
+static void test_notify(void **state)
+{
+	struct bundle *b = *state;
+	Supermachine__Agent__V1__Container *m = build(b, ",\"env\":[\"A=b\"]", "");
+	size_t n = m->n_mounts;
+
+	assert_string_equal(m->notify_dir, "");
+	b->notify = true;
+	m = build(b, ",\"env\":[\"A=b\"]", "");
+	assert_int_equal(m->n_mounts, n + 1);
+	assert_string_equal(m->notify_dir, "/run/notify/web");
+	assert_string_equal(m->mounts[n]->guest_source, "/run/notify/web");
+	assert_string_equal(m->mounts[n]->destination, "/run/notify");
+	assert_true(m->mounts[n]->flags & MS_RDONLY);
+	assert_int_equal(m->process->n_env, 2);
+	assert_string_equal(m->process->env[1], "NOTIFY_SOCKET=/run/notify/notify.sock");
+	/* a read-only root has to have the mount point, or be shared writable */
+	b->readonly_root = true;
+	build(b, "", ",\"mounts\":[{\"destination\":\"/dev\",\"type\":\"tmpfs\"}]");
+	assert_false(b->c->exports[0].readonly);
+	b->notify = false;
+	build(b, "", ",\"mounts\":[{\"destination\":\"/dev\",\"type\":\"tmpfs\"}]");
+	assert_true(b->c->exports[0].readonly);
+	b->notify = true;
+	build(b, "",
+	      ",\"mounts\":[{\"destination\":\"/dev\",\"type\":\"tmpfs\"},{\"destination\":\"/data\","
+	      "\"type\":\"tmpfs\"}]");
+	assert_false(b->c->exports[0].readonly);
 }
 
 static void test_bad_sources(void **state)
@@ -640,6 +670,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_mounts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_idmaps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_guest_sources, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_notify, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_sources, setup, teardown),
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_option_names),
