@@ -179,6 +179,15 @@ static char *read_args(pid_t pid)
 	return strdup(args);
 }
 
+int sm_ps_parse(char *stat, const char *status, unsigned int level, info *p)
+{
+	int r = parse_stat(stat, p);
+
+	if (r == 0)
+		parse_status(status, level, p);
+	return r;
+}
+
 int sm_ps_read(pid_t pid, unsigned int level, info *p)
 {
 	sm_auto_buf struct sm_buf stat = SM_BUF_INIT(FILE_LEN_MAX);
@@ -188,10 +197,9 @@ int sm_ps_read(pid_t pid, unsigned int level, info *p)
 	if (r == 0)
 		r = read_proc(pid, "status", &status);
 	if (r == 0)
-		r = parse_stat((char *)stat.data, p);
+		r = sm_ps_parse((char *)stat.data, (char *)status.data, level, p);
 	if (r < 0)
 		return r;
-	parse_status((char *)status.data, level, p);
 	p->args = read_args(pid);
 	return p->args ? 0 : -ENOMEM;
 }

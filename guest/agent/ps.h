@@ -21,6 +21,11 @@ int sm_ps_list(const struct sm_cgroup *cg, unsigned int level,
  * namespace in ppid; the others as sm_ps_list() has them. For tests. */
 int sm_ps_read(pid_t pid, unsigned int level, Supermachine__Agent__V1__ProcessInfo *p);
 
+/* What /proc/PID/stat and status say, each ended by a zero; stat is changed. 0, -EINVAL: it is
+ * none, or -ENOMEM; p may have its name in either case. For tests. */
+int sm_ps_parse(char *stat, const char *status, unsigned int level,
+		Supermachine__Agent__V1__ProcessInfo *p);
+
 void sm_ps_free(Supermachine__Agent__V1__ProcessesResponse *out);
 
 #endif
