@@ -82,7 +82,8 @@ host_netns() { config '.linux.namespaces |= map(select(.type != "network"))'; }
 	run_sleeper
 	run get "$PORT"
 	[[ $output == *'Connection refused'* ]]
-	run -0 sm exec "$ID" sh -c '(echo own | nc -l -p 80 &) ; sleep 1; nc 127.0.0.1 80 < /dev/null'
+	run -0 sm exec "$ID" sh -c 'echo own | nc -l -p 80 &
+		until nc 127.0.0.1 80 < /dev/null 2> /dev/null; do sleep 0.05; done'
 	[ "$output" = own ]
 }
 

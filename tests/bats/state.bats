@@ -184,6 +184,18 @@ no_dir() { ! [ -e "$1" ]; }
 	find /sys/fs/cgroup -depth -type d -name "$ID-outer" -exec rmdir {} +
 }
 
+@test "the process of a detached exec goes with its container, also one that stands still" {
+	args sleep 1000
+	background "$ID"
+	sm exec -d --pid-file "$BATS_TEST_TMPDIR/pid" "$ID" sleep 1000 < /dev/null > /dev/null 3>&-
+	proxy=$(cat "$BATS_TEST_TMPDIR/pid")
+	kill -STOP "$proxy"
+	sm delete --force "$ID" 2> "$BATS_TEST_TMPDIR/said"
+	[ ! -s "$BATS_TEST_TMPDIR/said" ]
+	eventually gone "$proxy"
+	nothing_left
+}
+
 # ---- a full disk ---------------------------------------------------------------------------------
 
 @test "a full disk: create fails and leaves nothing; what is there can be seen, killed and deleted" {
