@@ -161,10 +161,12 @@ no_dir() { ! [ -e "$1" ]; }
 	nothing_left
 }
 
-@test "a container whose cgroup is below another's outlives it; a stranger's process is not killed" {
+@test "a container whose cgroup is below that of a stopped one outlives it; a stranger's process is not killed" {
 	args sleep 1000
 	config '.linux.cgroupsPath = $p' --arg p "/$ID-outer"
 	background "$ID"
+	sm kill "$ID" KILL
+	wait_gone "$ID"
 	config '.linux.cgroupsPath = $p' --arg p "/$ID-outer/inner"
 	background "$ID-2"
 	sm delete --force "$ID"
