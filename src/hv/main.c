@@ -35,6 +35,7 @@
 #define FAILED 255
 #define GUEST_CID 3
 #define RESERVED_FDS 256u
+#define WANTED_FDS (4 * SM_VSOCK_TSI_FLOWS_MAX)
 #define BOOT_TIMEOUT_NS (120ull * 1000000000)
 
 struct options {
@@ -54,6 +55,7 @@ struct vmm {
 	struct sm_services *services;
 	struct sm_bridge *bridge;
 	struct sm_fs *fs;
+	uint32_t max_flows, max_files;	/* descriptors for them */
 	const struct sm_hv_ops *ops;
 	struct sm_hv *hv;
 	struct sm_sandbox *sb;
@@ -231,6 +233,29 @@ static int setup_loop(struct vmm *v, struct sm_err *err)
 	return r < 0 ? sm_err_sys(err, r, "signals") : 0;
 }
 
+/* Each socket of the guest is a descriptor of ours, and so is each file that it has open. Sockets
+ * get the greater part of what there is: an inode that the guest only knows of gives its descriptor
+ * up for another one. */
+static void share_fds(struct vmm *v)
+{
+	const struct rlimit wanted = { WANTED_FDS, WANTED_FDS };
+	struct rlimit lim = { 2 * RESERVED_FDS, 2 * RESERVED_FDS };
+	uint32_t n, reserved;
+
+	/* Past the hard limit with CAP_SYS_RESOURCE only: the jail is yet to come. */
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_max < WANTED_FDS &&
+	    setrlimit(RLIMIT_NOFILE, &wanted) == 0)
+		lim = wanted;
+	if (lim.rlim_cur < lim.rlim_max &&
+	    setrlimit(RLIMIT_NOFILE, &(struct rlimit){ lim.rlim_max, lim.rlim_max }) == 0)
+		lim.rlim_cur = lim.rlim_max;
+	n = lim.rlim_cur < UINT32_MAX / 8 ? (uint32_t)lim.rlim_cur : UINT32_MAX / 8;
+	reserved = n > 4 * RESERVED_FDS ? RESERVED_FDS : n / 4;
+	n -= reserved;
+	v->max_flows = n / 8 * 5 < SM_VSOCK_TSI_FLOWS_MAX ? n / 8 * 5 : SM_VSOCK_TSI_FLOWS_MAX;
+	v->max_files = n - v->max_flows < n / 2 ? n - v->max_flows : n / 2;
+}
+
 static int setup_devices(struct vmm *v, struct sm_err *err)
 {
 	struct sm_fs_options fs = SM_FS_OPTIONS_DEFAULT;
@@ -238,26 +263,11 @@ static int setup_devices(struct vmm *v, struct sm_err *err)
 
 	if (r < 0)
 		return sm_err_sys(err, r, "vsock device");
+	share_fds(v);
+	fs.max_fds = v->max_files;
 	fs.thread_started = on_fs_thread;
 	r = sm_fs_new(v->loop, &fs, &v->fs);
 	return r < 0 ? sm_err_sys(err, r, "fs device") : 0;
-}
-
-/* Each socket of the guest is a descriptor of ours: half of what we may have, as the other is for the
- * guest's files, but for RESERVED_FDS. */
-static uint32_t raise_fds(void)
-{
-	struct rlimit lim;
-
-	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
-		return RESERVED_FDS;
-	lim.rlim_cur = lim.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &lim) < 0 && getrlimit(RLIMIT_NOFILE, &lim) < 0)
-		return RESERVED_FDS;
-	if (lim.rlim_cur > UINT32_MAX)
-		return UINT32_MAX;
-	return lim.rlim_cur > 4 * RESERVED_FDS ? (uint32_t)lim.rlim_cur / 2 - RESERVED_FDS :
-						 (uint32_t)lim.rlim_cur / 4;
 }
 
 static int setup_network(struct vmm *v, struct sm_err *err)
@@ -265,7 +275,7 @@ static int setup_network(struct vmm *v, struct sm_err *err)
 	const struct sm_vsock_tsi c = {
 		.policy = v->o.network_policy,
 		.ports = v->o.ports,
-		.flows_max = raise_fds(),
+		.flows_max = v->max_flows,
 	};
 	bool on = strcmp(v->o.network, "tsi") == 0;
 	const char *more = v->o.cmdline ? v->o.cmdline : "";

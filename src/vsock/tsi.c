@@ -363,8 +363,9 @@ int sm_vsock_enable_tsi(struct sm_vsock *vs, const struct sm_vsock_tsi *config, 
 	t->vs = vs;
 	t->loop = vs->loop;
 	t->trace = trace && strcmp(trace, "1") == 0;
-	t->flows_max = config->flows_max && config->flows_max < SM_TSI_FLOWS_MAX ? config->flows_max
-										 : SM_TSI_FLOWS_MAX;
+	t->flows_max = config->flows_max && config->flows_max < SM_VSOCK_TSI_FLOWS_MAX
+			       ? config->flows_max
+			       : SM_VSOCK_TSI_FLOWS_MAX;
 	TAILQ_INIT(&t->ready);
 	vs->tsi = t;
 	vs->vdev.ops = &sm_vsock_tsi_ops;

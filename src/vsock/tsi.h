@@ -11,6 +11,7 @@
 #include "virtio/queue.h"
 #include "vsock/packet.h"
 #include "vsock/tsi_policy.h"
+#include "vsock/vsock.h"
 
 /*
  * TSI, the guest's sockets in our network namespace: docs/tsi.md is the wire. What stands where:
@@ -33,7 +34,6 @@
 #define SM_TSI_BODY 320u	/* no request but a datagram is longer */
 #define SM_TSI_ANSWER 272u	/* … nor an answer */
 #define SM_TSI_ANSWERS 64u
-#define SM_TSI_FLOWS_MAX 16384u	/* sockets and streams */
 #define SM_TSI_LISTENERS_MAX 1024u
 #define SM_TSI_BUCKETS 4096u
 #define SM_TSI_DATAGRAM_MAX 65507u	/* the longest there is */
@@ -136,6 +136,7 @@ struct sm_tsi {
 	bool trace;
 	bool starved;		/* a listener could not accept: no descriptor, no memory */
 	uint32_t flows_max;
+	uint64_t full_ns;	/* when a line said that there is no room */
 	uint64_t denial_ns, denials_told;	/* when a line was written, and of how many */
 	uint32_t nsocks, nlisteners;
 	LIST_HEAD(, sm_tsi_sock) all;
@@ -206,7 +207,7 @@ void sm_tsi_ready(struct sm_tsi_sock *s);
 void sm_tsi_sock_free(struct sm_tsi_sock *s);
 int sm_tsi_sock_serve(struct sm_tsi_sock *s); /* bytes, -ENOBUFS */
 void sm_tsi_freed(struct sm_tsi *t); /* a stream or a socket is gone */
-bool sm_tsi_has_room(const struct sm_tsi *t);
+bool sm_tsi_has_room(struct sm_tsi *t);
 int sm_tsi_make(struct sm_tsi *t, const struct sm_tsi_req *q, int protocol);
 int sm_tsi_sock_connect(struct sm_tsi_sock *s, union sm_tsi_addr *a);
 int sm_tsi_sock_bind(struct sm_tsi_sock *s, const union sm_tsi_addr *a);

@@ -30,6 +30,7 @@
 #define ACCEPTS_AT_ONCE 16
 #define ACCEPTED_COST   512
 #define LINE_NS         1000000000ull
+#define FULL_LINE_NS    (60 * LINE_NS)
 #define TRIES           64
 #define BACKLOG_MAX     4096u
 /* The longest rings of bytes that a host socket does not take: as many streams as a guest normally
@@ -91,9 +92,20 @@ void sm_tsi_ready(struct sm_tsi_sock *s)
 	s->is_ready = true;
 }
 
-bool sm_tsi_has_room(const struct sm_tsi *t)
+bool sm_tsi_has_room(struct sm_tsi *t)
 {
-	return t->nsocks + t->vs->ntsi < t->flows_max;
+	uint32_t n = t->nsocks + t->vs->ntsi;
+	uint64_t now;
+
+	if (n < t->flows_max)
+		return true;
+	now = sm_now_ns();
+	if (!t->full_ns || now - t->full_ns >= FULL_LINE_NS) {
+		sm_warn("network: %u sockets and streams: more are refused until some are closed",
+			n);
+		t->full_ns = now;
+	}
+	return false;
 }
 
 uint32_t sm_tsi_buf(const struct sm_tsi *t)

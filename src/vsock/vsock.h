@@ -55,9 +55,10 @@ void sm_vsock_counters(const struct sm_vsock *vs, struct sm_vsock_counters *out)
 
 /* TSI, the guest's sockets in our network namespace (docs/tsi.md), with rules and a port map as
  * tsi_policy.h has them. Before the transport is made; 0, or -errno and err. */
+#define SM_VSOCK_TSI_FLOWS_MAX 16384u
 struct sm_vsock_tsi {
 	const char *policy, *ports;	/* may be NULL */
-	uint32_t flows_max;		/* sockets and streams, 0: as many as there may be */
+	uint32_t flows_max;		/* sockets and streams, each a descriptor; 0: all there may be */
 };
 int sm_vsock_enable_tsi(struct sm_vsock *vs, const struct sm_vsock_tsi *config,
 			struct sm_err *err);
