@@ -137,7 +137,10 @@ struct sm_tsi {
 	bool starved;		/* a listener could not accept: no descriptor, no memory */
 	uint32_t flows_max;
 	uint64_t full_ns;	/* when a line said that there is no room */
-	uint64_t denial_ns, denials_told;	/* when a line was written, and of how many */
+	/* Of denials: up to when lines to be written were given out, how many are left of them, and how
+	 * many denials there had been at the last one. */
+	uint64_t denial_ns, denials_told;
+	uint32_t denial_lines;
 	uint32_t nsocks, nlisteners;
 	LIST_HEAD(, sm_tsi_sock) all;
 	LIST_HEAD(, sm_tsi_sock) by_key[SM_TSI_BUCKETS];

@@ -30,6 +30,7 @@
 #define ACCEPTS_AT_ONCE 16
 #define ACCEPTED_COST   512
 #define LINE_NS         1000000000ull
+#define LINES           10u
 #define FULL_LINE_NS    (60 * LINE_NS)
 #define TRIES           64
 #define BACKLOG_MAX     4096u
@@ -343,23 +344,27 @@ void sm_tsi_create(struct sm_tsi *t, const struct sm_tsi_req *q)
 
 /* ---- the policy ---- */
 
-/* A line for denials, not more often than LINE_NS. */
+/* A line for each denial, but for those of a flood: after the first LINES one in LINE_NS. */
 static void log_denial(struct sm_tsi_sock *s, enum sm_tsi_action action, const union sm_tsi_addr *a)
 {
 	struct sm_tsi *t = s->tsi;
 	bool v6 = a->sa.sa_family == AF_INET6;
 	const void *bytes = v6 ? (const void *)&a->in6.sin6_addr : (const void *)&a->in.sin_addr;
-	uint64_t now = sm_now_ns(), n = ++t->vs->counters.denials;
+	uint64_t n = ++t->vs->counters.denials;
+	uint64_t fresh = (sm_now_ns() - t->denial_ns) / LINE_NS;
 	char text[INET6_ADDRSTRLEN];
 
-	if (t->denial_ns && now - t->denial_ns < LINE_NS)
+	t->denial_ns += fresh * LINE_NS;
+	t->denial_lines =
+		t->denial_lines + fresh < LINES ? t->denial_lines + (uint32_t)fresh : LINES;
+	if (!t->denial_lines)
 		return;
+	t->denial_lines--;
 	sm_warn("network policy: %s %s%s%s:%u %s denied (%llu since the last line)",
 		action == SM_TSI_TO ? "to" : "at", v6 ? "[" : "",
 		inet_ntop(a->sa.sa_family, bytes, text, sizeof(text)), v6 ? "]" : "",
 		ntohs(a->in.sin_port), sm_tsi_proto_name(s->proto),
 		(unsigned long long)(n - t->denials_told));
-	t->denial_ns = now;
 	t->denials_told = n;
 }
 

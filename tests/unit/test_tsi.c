@@ -5,6 +5,8 @@
 
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <sys/mman.h>
+#include <time.h>
 
 #include "base/log.h"
 
@@ -404,6 +406,44 @@ static void test_policy(void **state)
 	close(log);
 }
 
+static unsigned int lines_with(int log, const char *text)
+{
+	static char bytes[256 << 10];
+	ssize_t n = pread(log, bytes, sizeof(bytes) - 1, 0);
+	unsigned int lines = 0;
+
+	assert_true(n >= 0);
+	bytes[n] = '\0';
+	for (const char *at = bytes; (at = strstr(at, text)); at++)
+		lines++;
+	return lines;
+}
+
+/* The first ones have a line each; the others are counted, a line a second. */
+static void test_many_denials(void **state)
+{
+	struct vg *v = *state;
+	int log = memfd_create("log", MFD_CLOEXEC);
+	struct sockaddr_in a = { .sin_family = AF_INET };
+	time_t begin = time(NULL);
+
+	sm_log_setup(log, SM_LOG_TEXT, SM_LOG_INFO);
+	inet_pton(AF_INET, "127.9.9.9", &a.sin_addr);
+	assert_int_equal(tg_create(v, KEY, AF_INET, 1, 0), 0);
+	for (uint16_t i = 1; i <= 10; i++) {
+		a.sin_port = htons(i);
+		assert_int_equal(tg_addr(v, CONNECT, KEY, &a, sizeof(a), NULL), -EACCES);
+	}
+	assert_int_equal(lines_with(log, "denied (1 since"), 10);
+	assert_int_equal(lines_with(log, "to 127.9.9.9:7 tcp denied"), 1);
+	for (int i = 0; i < 200; i++)
+		assert_int_equal(tg_addr(v, CONNECT, KEY, &a, sizeof(a), NULL), -EACCES);
+	assert_true(lines_with(log, "denied") <= 10 + (unsigned int)(time(NULL) - begin) + 1);
+	assert_int_equal(counters(v).denials, 210);
+	sm_log_setup(2, SM_LOG_TEXT, SM_LOG_INFO);
+	close(log);
+}
+
 /* The guest finds its own sockets at the ports that it bound, whatever they are for others. */
 static void test_own_ports(void **state)
 {
@@ -648,6 +688,7 @@ int main(void)
 		CASE(test_options, setup),
 		CASE(test_options_of_streams, setup),
 		CASE(test_policy, setup_policy),
+		CASE(test_many_denials, setup_policy),
 		CASE(test_own_ports, setup_ports),
 		CASE(test_base_out, setup_base),
 		CASE(test_base_in, setup_base),
