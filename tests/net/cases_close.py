@@ -335,6 +335,53 @@ def reset_after_both_half_closes(t):
 
 
 @both_ends
+def reset_both_write(t):
+	"""In the middle of a transfer both ways."""
+	a, b = t.pair()
+	work = t.background(b.fill, 1 << 30)
+	a.setblocking(False)
+	sent = 0
+	try:
+		while sent < 64 << 20:
+			sent += a.send(pattern(sent, 65536))
+	except BlockingIOError:
+		pass
+	a.setblocking(True)
+	t.note('came', a.drain(100000) == [100000, True])
+	a.rst()
+	t.call('there', work.end)
+	t.call('then', b.send, b'x')
+
+
+@both_ends
+def reset_while_read(t):
+	"""The peer resets while we are in the middle of what it wrote."""
+	a, b = t.pair()
+	b.setblocking(False)
+	b.fill(65536)
+	t.note('came', a.drain(1000) == [1000, True])
+	b.rst()
+	until_reset(t, a)
+	t.until_true('the reset', lambda: a.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == b'\x07')
+	try:
+		t.note('rest', a.drain(65536)[1])
+	except ConnectionResetError:
+		t.note('rest', True)	# how much is lost is the buffers' affair
+	t.call('send', a.send, b'x', socket.MSG_NOSIGNAL)
+
+
+@both_ends
+def we_reset_after_peers_half_close(t):
+	a, b = t.pair()
+	b.shutdown(WR)
+	until_end(t, a)
+	a.rst()
+	t.until_true('the reset', lambda: b.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == b'\x07')
+	t.call('recv', b.recv, 1)
+	t.call('then', b.recv, 1)
+
+
+@both_ends
 def we_reset(t):
 	a, b = t.pair()
 	a.rst()

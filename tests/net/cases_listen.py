@@ -9,7 +9,7 @@ import struct
 import time
 
 from cases_connect import sockaddr
-from lib import ANY, LOOPBACK, NOROUTE, OWN, case, in_child, libc, own, raw, tcp, timeval, udp
+from lib import ANY, LOOPBACK, NOROUTE, OWN, as_end, case, in_child, libc, own, raw, tcp, timeval, udp
 
 SOCK_CLOEXEC = socket.SOCK_CLOEXEC
 SOCK_NONBLOCK = socket.SOCK_NONBLOCK
@@ -204,6 +204,11 @@ def accept_timeout(t):
 	begin = time.monotonic()
 	t.call('accept', s.accept)
 	t.note('waited', time.monotonic() - begin >= 0.15)
+
+
+def own_of(listener):
+	"""accept() of a listener that stays."""
+	return as_end(listener.accept()[0])
 
 
 @CLIENTS
@@ -506,6 +511,82 @@ def half_closed_before_accept(t):
 	t.call('end', a.recv, 100)
 	t.call('send', a.send, b'answer')
 	t.call('client', c.recv, 100)
+
+
+def closed(s):
+	"""Whether the reset that the peer sent has arrived."""
+	return s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == b'\x07'	# TCP_CLOSE
+
+
+@CLIENTS
+def reset_before_accept(t):
+	s, port = t.listener()
+	c = client(t, port)
+	other = client(t, port)
+	c.rst()
+	a = own_of(s)
+	t.until(a, select.POLLIN)
+	t.poll('events', a)
+	t.call('recv', a.recv, 1)
+	t.call('then', a.recv, 1)
+	t.call('send', a.send, b'x')
+	b = own_of(s)
+	b.sendall(b'next')
+	t.call('next', other.recv, 10)
+
+
+@CLIENTS
+def reset_before_accept_with_data(t):
+	s, port = t.listener()
+	c = client(t, port)
+	c.sendall(b'early')
+	t.until(s, select.POLLIN)
+	c.rst()
+	a = own_of(s)
+	t.until_true('the reset', lambda: closed(a))
+	t.call('recv', a.recv, 10)
+	t.call('then', a.recv, 10)
+
+
+@CLIENTS
+def reset_before_accept_half_closed(t):
+	s, port = t.listener()
+	c = client(t, port)
+	c.shutdown(socket.SHUT_WR)
+	t.until(s, select.POLLIN)
+	c.rst()
+	a = own_of(s)
+	t.until_true('the reset', lambda: closed(a))
+	t.call('send', a.send, b'x')
+	t.call('recv', a.recv, 10)
+
+
+@CLIENTS
+def closed_before_accept(t):
+	"""Both ways ended, nothing was said: accept(2) gives a connection at its end."""
+	s, port = t.listener()
+	c = client(t, port)
+	t.until(s, select.POLLIN)
+	c.close()
+	a = own_of(s)
+	t.call('end', a.recv, 1)
+	t.call('send', a.send, b'x')
+
+
+@CLIENTS
+def many_reset_before_accept(t):
+	"""More of them than the backlog has places, and then one that stays."""
+	s, port = t.listener(backlog=2)
+	for _ in range(12):
+		c = client(t, port)
+		c.rst()
+		a = own_of(s)
+		t.until(a, select.POLLIN)
+		t.call('recv', a.recv, 1)
+	c = client(t, port)
+	a = own_of(s)
+	a.sendall(b'alive')
+	t.call('alive', c.recv, 10)
 
 
 @case()
