@@ -73,50 +73,89 @@ cases() {
 # ---- load; the sizes of the acceptance are 10000 streams, 100000 connections and 1024 MiB
 
 STREAMS=${SM_NET_STREAMS:-1000}
-SHORT=${SM_NET_SHORT:-2000}
+SHORT=${SM_NET_SHORT:-1000}
 BULK=$((${SM_NET_BULK_MIB:-32} << 20))
 
-# The load once, to have what grows once; then the load, after which everything is as it was.
+# A load of size $1, to have what grows once; then one of size $2, after which everything is as it was:
+# load_and_back SIZE SIZE COMMAND…
 load_and_back() {
-	local before after
-	"$@"
-	before=$(vmm_fds "$ID-a") memory=$(vmm_memory "$ID-a")
-	"$@"
-	eventually fds_are "$before"
+	local first=$1 size=$2 sockets fds before after
+	shift 2
+	sockets=$(vmm_sockets "$ID-a")
+	"$@" "$first"
+	eventually sockets_are "$sockets"
+	fds=$(vmm_fds "$ID-a") before=$(vmm_memory "$ID-a")
+	"$@" "$size"
+	eventually sockets_are "$sockets"
+	eventually fds_are "$fds"
 	after=$(vmm_memory "$ID-a")
-	echo "descriptors $before; anonymous memory $memory KiB before, $after KiB after"
-	((after <= memory + 1024))
+	echo "descriptors $fds, sockets $sockets; anonymous memory $before KiB before, $after KiB after"
+	((after <= before + 1024))
 }
 
+vmm_sockets() { find "/proc/$(pid_of "$1")/fd" -mindepth 1 -lname 'socket:*' 2> /dev/null | wc -l; }
 fds_are() { [ "$(vmm_fds "$ID-a")" -le "$1" ]; }
+sockets_are() { [ "$(vmm_sockets "$ID-a")" -le "$1" ]; }
+
+# Opens many streams, which idle for a while, and closes them: a flow is one descriptor, and less than 1 KiB
+# beyond $memory. idle_streams COMMAND…
+idle_streams() {
+	local line client fds used sockets
+	sockets=$(vmm_sockets "$ID-a")
+	coproc CLIENT { "$@" 3>&-; }
+	client=$CLIENT_PID fds=("${CLIENT[@]}")
+	read -r line <&"${fds[0]}"
+	[ "$line" = "open=$STREAMS" ]
+	used=$(($(vmm_memory "$ID-a") - memory)) sockets=$(($(vmm_sockets "$ID-a") - sockets))
+	echo "$sockets sockets, $used KiB for $STREAMS streams: $((used * 1024 / STREAMS)) bytes each"
+	((sockets <= STREAMS + 16))
+	((used <= STREAMS))
+	eval "exec ${fds[1]}>&-"
+	wait_status "$client"
+	[ "$status" -eq 0 ]
+}
 
 @test "load: many streams at once, out of the guest and into it" {
 	start a guest python3 /net/load.py server 7200
 	eventually wrote a ready
-	load_and_back in_guest a python3 /net/load.py streams 127.0.0.1 7100 "$STREAMS"
-	load_and_back inside guest python3 "$NET/load.py" streams ::1 7200 "$STREAMS"
+	memory=$(vmm_memory "$ID-a")
+	load_and_back "$STREAMS" "$STREAMS" idle_streams sm exec "$ID-a" python3 /net/load.py streams 127.0.0.1 7100
+	load_and_back "$STREAMS" "$STREAMS" idle_streams inside guest python3 "$NET/load.py" streams ::1 7200
 }
 
 @test "load: many short connections, out of the guest, into it, and within it" {
 	start a guest python3 /net/load.py server 7200
 	eventually wrote a ready
-	load_and_back in_guest a python3 /net/load.py short ::1 7100 "$SHORT"
-	load_and_back inside guest python3 "$NET/load.py" short 127.0.0.1 7200 "$SHORT"
+	load_and_back 100 "$SHORT" in_guest a python3 /net/load.py short ::1 7100
+	load_and_back 100 "$SHORT" inside guest python3 "$NET/load.py" short 127.0.0.1 7200
 	in_guest a python3 /net/load.py short 127.0.0.1 7200 "$((SHORT / 4))"
 }
 
 @test "load: much data there and back, with its SHA-256" {
 	start a guest python3 /net/load.py server 7200
 	eventually wrote a ready
-	load_and_back in_guest a python3 /net/load.py bulk 127.0.0.1 7100 "$BULK"
-	load_and_back inside guest python3 "$NET/load.py" bulk ::1 7200 "$BULK"
+	load_and_back 1000000 "$BULK" in_guest a python3 /net/load.py bulk 127.0.0.1 7100
+	load_and_back 1000000 "$BULK" inside guest python3 "$NET/load.py" bulk ::1 7200
 	in_guest a python3 /net/load.py bulk ::1 7200 "$((BULK / 4))"
 }
 
-@test "load: a listener that is flooded" {
+@test "load: a listener that is flooded, connects that nobody answers" {
 	start a guest python3 /net/load.py server 7200
 	eventually wrote a ready
-	load_and_back inside guest python3 "$NET/load.py" flood 127.0.0.1 7200 300
+	load_and_back 50 300 inside guest python3 "$NET/load.py" flood 127.0.0.1 7200
+	load_and_back "$STREAMS" "$STREAMS" in_guest a python3 /net/load.py half 192.0.2.9 80
+}
+
+# With a hard limit that sm-vmm cannot raise.
+@test "load: more sockets than there are descriptors for: an errno, or waiting, and then it goes on" {
+	debian_bundle "$BUNDLE" guest python3 /net/load.py server 7200
+	setpriv --bounding-set=-sys_resource prlimit --nofile=1200 \
+		"$SM_BUILD_DIR/sm-runtime" --root "$ROOT" run -d --bundle "$BUNDLE" "$ID-a" > "$BATS_TEST_TMPDIR/a.out" 2>&1 < /dev/null
+	eventually wrote a ready
+	load_and_back 7200 7200 in_guest a python3 /net/load.py most 127.0.0.1 7100 > "$BATS_TEST_TMPDIR/most"
+	cat "$BATS_TEST_TMPDIR/most"
+	[ "$(grep -c '^error=ENOBUFS datagrams=ENOBUFS early=False dialled=dialled again=True answers=True$' "$BATS_TEST_TMPDIR/most")" -eq 2 ]
+	grep -q 'more are refused until some are closed' "$(find "$ROOT" -name vmm.log)"
 }
 
 # ---- where a container stands
@@ -205,10 +244,10 @@ annotated() {
 		[ "$(in_guest a python3 -c "$ask" 7100 "$host")" = EACCES ]
 	done
 	# Not by another port, nor another protocol.
-	run in_guest a python3 -c "$ask" 7001 127.0.0.1
-	[[ $output != *EACCES* ]]
-	[ "$(in_guest a python3 -c "$ask" 7100 192.0.2.1)" = 'timed out' ] ||
-		[[ $(in_guest a python3 -c 'import socket; socket.create_connection(("192.0.2.1", 7100)); print("made")') == made ]]
+	[ "$(in_guest a python3 -c 'import socket
+for name in ("127.0.0.1", 7001), ("192.0.2.1", 7100):
+	socket.create_connection(name)
+	print("made")')" = $'made\nmade' ]
 	run in_guest a python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("192.0.2.1", 9))'
 	[[ $output == *'Permission denied'* ]]
 }
@@ -224,18 +263,113 @@ annotated() {
 	[[ $output == *'Permission denied'* ]]
 }
 
+# Each way that a packet may leave by, to each of these addresses: what was not EACCES.
+denied='
+import errno, select, socket, struct, sys
+ECHO = struct.pack("!BBHHH", 8, 0, 0xf7fe, 0, 1), struct.pack("!BBHHH", 128, 0, 0, 0, 1)
+
+def ways(host, v6):
+	family = socket.AF_INET6 if v6 else socket.AF_INET
+	def name(port):
+		return (host.partition("%")[0], port) + ((0, int(host.partition("%")[2] or 0)) if v6 else ())
+	def tcp():
+		socket.socket(family).connect(name(80))
+	def waiting():
+		s = socket.socket(family)
+		s.setblocking(False)
+		error = s.connect_ex(name(80))
+		if error == errno.EINPROGRESS:
+			select.select([], [s], [])
+			error = s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+		raise OSError(error, "of connect")
+	def again():
+		s = socket.socket(family)
+		try:
+			s.connect(name(80))
+		except OSError:
+			pass
+		s.connect(name(443))
+	def bound():
+		s = socket.socket(family)
+		s.bind(("::" if v6 else "0.0.0.0", 0))
+		s.connect(name(80))
+	def udp_connect():
+		socket.socket(family, socket.SOCK_DGRAM).connect(name(53))
+	def udp_sendto():
+		socket.socket(family, socket.SOCK_DGRAM).sendto(b"x", name(53))
+	def udp_sendmsg():
+		socket.socket(family, socket.SOCK_DGRAM).sendmsg([b"x", b"y"], [], 0, name(53))
+	def udp_elsewhere():
+		s = socket.socket(family, socket.SOCK_DGRAM)
+		s.connect(("::1" if v6 else "127.0.0.1", 7199))
+		s.sendto(b"x", name(53))
+	def icmp_connect():
+		socket.socket(family, socket.SOCK_DGRAM, socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP).connect(name(0))
+	def icmp_sendto():
+		socket.socket(family, socket.SOCK_DGRAM, socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP).sendto(ECHO[v6], name(0))
+	every = [tcp, waiting, again, bound, udp_connect, udp_sendto, udp_sendmsg, udp_elsewhere]
+	return every if host.startswith("::ffff:") else every + [icmp_connect, icmp_sendto]
+
+tried = 0
+for host in sys.argv[1:]:
+	v6 = ":" in host
+	for way in ways(host, v6):
+		tried += 1
+		try:
+			way()
+			said = "went"
+		except OSError as e:
+			said = errno.errorcode.get(e.errno, str(e))
+		if said != "EACCES":
+			print(host, way.__name__, said)
+print("tried", tried)'
+
+@test "policy: link-local and metadata addresses, by TCP, UDP and ICMP, however they are spelled" {
+	annotated a '{"supermachine.io/network-policy": "deny 169.254.0.0/16, deny [fe80::]/10"}' sleep 10000
+	link=$(inside guest cat /sys/class/net/d0/ifindex)
+	run in_guest a python3 -c "$denied" 169.254.169.254 169.254.0.1 ::ffff:169.254.169.254 ::ffff:a9fe:1 \
+		fe80::1 "fe80::1%$link" fe80::a9fe:a9fe febf::1
+	echo "$output"
+	[ "$output" = 'tried 76' ]
+	# What is next to them is another matter.
+	run in_guest a python3 -c "$denied" 169.253.255.255 fec0::1
+	[ "$(grep -c EACCES <<< "$output")" -eq 0 ]
+	[ "$(grep -c . <<< "$output")" -ge 19 ]
+}
+
+@test "policy: loopback, by TCP, UDP and ICMP, however it is spelled" {
+	annotated a '{"supermachine.io/network-policy": "deny 127.0.0.0/8:1-1023, deny 127.0.0.0/8 icmp, deny [::1]:1-1023, deny [::1] icmp"}' \
+		sleep 10000
+	run in_guest a python3 -c "$denied" 127.0.0.1 127.1.2.3 0.0.0.0 ::1 :: ::ffff:127.0.0.1 ::ffff:0.0.0.0 ::ffff:7f01:203
+	echo "$output"
+	[ "$output" = 'tried 74' ]
+	in_guest a python3 /net/load.py short 127.0.0.1 7100 1
+}
+
+# What vmm.log has of denials.
+denials() { grep -o 'network policy: .* denied' "$(find "$ROOT" -name vmm.log)"; }
+
 @test "policy: a line for each denial, and a flood of them is not a flood of lines" {
-	annotated a '{"supermachine.io/network-policy": "deny any:7100"}' sleep 10000
+	annotated a '{"supermachine.io/network-policy": "deny 169.254.0.0/16, deny [fe80::]/10, deny any:7100"}' sleep 10000
+	in_guest a python3 -c "$denied" 169.254.169.254 > "$BATS_TEST_TMPDIR/first"
+	denials
+	[ "$(denials | head -n 10)" = "$(printf 'network policy: to 169.254.169.254:%s denied\n' '80 tcp' '80 tcp' '80 tcp' '443 tcp' '80 tcp' \
+		'53 udp' '53 udp' '53 udp' '53 udp' '0 icmp')" ]
+	begin=$SECONDS before=$(denials | wc -l)
 	in_guest a python3 -c '
 import socket
+u, v = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 for _ in range(500):
-	s = socket.socket()
-	assert s.connect_ex(("127.0.0.1", 7100)) == 13
-	s.close()'
-	log=$(find "$ROOT" -name vmm.log)
-	lines=$(grep -c '127.0.0.1.*7100' "$log")
-	echo "$lines lines"
-	((lines >= 1 && lines <= 100))
+	with socket.socket() as s:
+		assert s.connect_ex(("127.0.0.1", 7100)) == 13
+	for s, host in (u, "169.254.169.254"), (v, "fe80::1"):
+		try:
+			s.sendto(b"x", (host, 53))
+		except PermissionError:
+			pass'
+	lines=$(($(denials | wc -l) - before))
+	echo "$lines lines in $((SECONDS - begin)) s"
+	((lines >= 1 && lines <= SECONDS - begin + 11))
 }
 
 @test "policy and ports that are no such thing are errors that say so" {

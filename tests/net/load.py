@@ -3,17 +3,21 @@
 """Load for the network of a container, from both ends.
 
 	load.py server PORT			serves on every address until it is killed; says "ready"
-	load.py streams HOST PORT N		N connections at once, each used twice, then all closed
+	load.py streams HOST PORT N		N connections at once, each used; says "open"; used again after the end of stdin, closed
 	load.py short HOST PORT N		N connections one after the other, a question and an answer on each
 	load.py bulk HOST PORT BYTES		BYTES there and BYTES back, with their SHA-256
 	load.py flood HOST PORT N		N connections to a listener that accepts one in a hundred milliseconds
+	load.py most HOST PORT OWN		as many connections as there may be, and one from outside to port OWN here
+	load.py half HOST PORT N		N connects at once to an address that does not answer, then given up
 
 A client prints one line of what it did and exits with 1 if anything was lost. The server's first line on a connection says
-what it is for: echo, sink N, source N. PORT + 1 is the slow listener.
+what it is for: echo, sink N, source N, dial PORT. PORT + 1 is the slow listener.
 """
 
+import errno
 import hashlib
 import resource
+import select
 import selectors
 import socket
 import sys
@@ -72,6 +76,13 @@ def serve_bulk(s, words, first):
 			s.sendall((send(s, int(words[1])) + '\n').encode())
 
 
+def serve_dial(s, words):
+	with s, connect(s.getpeername()[0], int(words[1])) as other:
+		s.setblocking(True)
+		other.sendall(b'echo\n')
+		s.sendall(b'dialled\n' if ask(other, b'hello') else b'lost\n')
+
+
 def readable(selector, s, state):
 	data = s.recv(4096)
 	if not data:
@@ -86,7 +97,8 @@ def readable(selector, s, state):
 		words = line.decode().split()
 		if words[0] != 'echo':
 			selector.unregister(s)
-			threading.Thread(target=serve_bulk, args=(s, words, rest), daemon=True).start()
+			work, args = (serve_dial, (s, words)) if words[0] == 'dial' else (serve_bulk, (s, words, rest))
+			threading.Thread(target=work, args=args, daemon=True).start()
 			return
 		state['mode'] = 'echo'
 		data = rest
@@ -156,27 +168,69 @@ def ask(s, text):
 	return got == text
 
 
-def streams(host, port, n):
-	made, good, lost = [], 0, 0
+def open_many(host, port, n):
+	"""As many connections as come, up to n, and the error that ended it."""
+	made, began = [], time.monotonic()
 	for i in range(n):
 		try:
 			s = connect(host, port)
 			s.sendall(b'echo\n')
 			made.append(s)
 		except OSError as e:
-			lost += 1
-			print(f'stream {i}: {e}', file=sys.stderr)
-	for turn in range(2):
-		for start in range(0, len(made), PARALLEL):
-			batch = made[start:start + PARALLEL]
-			for i, s in enumerate(batch):
-				s.sendall(b'%08d' % (start + i))
-			for i, s in enumerate(batch):
-				good += s.recv(8, socket.MSG_WAITALL) == b'%08d' % (start + i)
+			return made, e
+		if (i + 1) % 1000 == 0:
+			print(f'{i + 1} open after {time.monotonic() - began:.1f} s', file=sys.stderr, flush=True)
+	return made, None
+
+
+def use(made):
+	good = 0
+	for start in range(0, len(made), PARALLEL):
+		batch = made[start:start + PARALLEL]
+		for i, s in enumerate(batch):
+			s.sendall(b'%08d' % (start + i))
+		for i, s in enumerate(batch):
+			good += s.recv(8, socket.MSG_WAITALL) == b'%08d' % (start + i)
+	return good
+
+
+def close(made):
 	for s in made:
 		s.close()
-	print(f'streams={len(made)} answers={good}')
-	return lost == 0 and good == 2 * n
+
+
+def streams(host, port, n):
+	made, error = open_many(host, port, n)
+	good = use(made)
+	print(f'open={len(made)}', flush=True)
+	sys.stdin.read()
+	good += use(made)
+	close(made)
+	return not error and good == 2 * n
+
+
+def most(host, port, own):
+	"""Past the end there is an errno, and who connects from outside waits until something is free."""
+	control = connect(host, port)
+	made, error = open_many(host, port, 1 << 20)
+	good = use(made)
+	udp = socket.socket(family(host), socket.SOCK_DGRAM)
+	try:
+		udp.connect((host, port))
+		datagrams = 'made'
+	except OSError as e:
+		datagrams = errno.errorcode[e.errno]
+	control.sendall(f'dial {own}\n'.encode())
+	early = bool(select.select([control], [], [], 1)[0])
+	close(made[:100])
+	dialled = control.makefile().readline().strip()
+	more, again = open_many(host, port, 50)
+	good = good == len(made) and use(made[100:] + more) == len(made) - 50
+	close(made[100:] + more)
+	print(f'error={errno.errorcode[error.errno]} datagrams={datagrams} early={early} dialled={dialled} '
+		f'again={not again} answers={good}')
+	print(f'{len(made)} streams', file=sys.stderr)
+	return True
 
 
 def short(host, port, n):
@@ -238,12 +292,24 @@ def flood(host, port, n):
 	return served >= wanted and alive
 
 
+def half(host, port, n):
+	many, waiting = [], 0
+	for _ in range(n):
+		s = socket.socket(family(host))
+		s.setblocking(False)
+		waiting += s.connect_ex((host, port)) == errno.EINPROGRESS
+		many.append(s)
+	close(many)
+	print(f'waiting={waiting}')
+	return waiting == n
+
+
 def main():
 	raise_limit()
 	mode = sys.argv[1]
 	if mode == 'server':
 		server(int(sys.argv[2]))
-	good = {'streams': streams, 'short': short, 'bulk': bulk, 'flood': flood}[mode](
+	good = {'streams': streams, 'short': short, 'bulk': bulk, 'flood': flood, 'most': most, 'half': half}[mode](
 		sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
 	sys.exit(0 if good else 1)
 
