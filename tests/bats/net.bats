@@ -486,6 +486,15 @@ listens() { [ -n "$(inside "$1" ss -Hltn "sport = :$2")" ]; }
 	kill "$server"
 }
 
+@test "node: HTTP both ways, ends, datagrams, as natively" {
+	start web guest node /net/web.js server :: 7611
+	inside guest chroot "$ROOTFS" node - self < "$NET/web.js" > "$BATS_TEST_TMPDIR/native"
+	grep -qx 'echoes 100' "$BATS_TEST_TMPDIR/native"
+	in_guest web node /net/web.js self | diff "$BATS_TEST_TMPDIR/native" -
+	eventually wrote web ready
+	inside guest chroot "$ROOTFS" node - client 'http://[::1]:7611' < "$NET/web.js" | diff <(head -n 2 "$BATS_TEST_TMPDIR/native") -
+}
+
 @test "sshd and ssh: a command, a pipe, a forwarded port" {
 	start server guest sh -c '
 		mkdir -p /run/sshd /root/.ssh && chmod 700 /root /root/.ssh
