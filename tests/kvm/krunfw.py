@@ -139,7 +139,7 @@ def tcp():
 			mine = s.recv(100).decode().split()
 			print('connected', mine[0], s.getpeername()[:2])
 		print('refused', failure(ask, host, 7009, 'name'))
-		check(host, 7000, 3000000)
+		check(host, 7000, 1500000)
 	print('no route', failure(ask, '203.0.113.1', 80, 'name'))
 	print('denied', failure(ask, V4, 7999, 'name'))
 	# One that was refused can try again.
