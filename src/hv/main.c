@@ -279,9 +279,10 @@ static int setup_network(struct vmm *v, struct sm_err *err)
 	};
 	bool on = strcmp(v->o.network, "tsi") == 0;
 	const char *more = v->o.cmdline ? v->o.cmdline : "";
+	/* The word that makes the guest's driver speak to us: ours, or that of libkrunfw's kernels. */
+	const char *word = sm_boot_is_krunfw(v->o.kernel) ? "tsi_hijack" : "tsi=1";
 
-	/* The word that makes the guest's driver speak to us. */
-	if (asprintf(&v->cmdline, "%s%s%s", on ? "tsi=1" : "", on && *more ? " " : "", more) < 0)
+	if (asprintf(&v->cmdline, "%s%s%s", on ? word : "", on && *more ? " " : "", more) < 0)
 		return sm_err_sys(err, -ENOMEM, "kernel parameters");
 	if (on && sm_vsock_enable_tsi(v->vs, &c, err) < 0)
 		return sm_err_wrap(err, "network");

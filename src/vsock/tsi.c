@@ -259,13 +259,18 @@ static const struct row base[] = {
 	{ SM_TSI_RELEASE, 8, false, "PROXY_RELEASE", sm_tsi_release },
 };
 
-static const struct row *row_of(const struct sm_tsi *t, uint32_t op)
+/* From a connected datagram socket of libkrunfw's to its own key. */
+static const struct row base_data = { 0, 0, false, "DATA", sm_tsi_base_data };
+
+static const struct row *row_of(const struct sm_tsi *t, const struct sm_vsock_hdr *h)
 {
 	const struct row *rows = t->extended ? extension : base;
 	size_t n = t->extended ? SM_ARRAY_SIZE(extension) : SM_ARRAY_SIZE(base);
 
+	if (!t->extended && h->dst_port == h->src_port)
+		return &base_data;
 	for (size_t i = 0; i < n; i++)
-		if (rows[i].op == op)
+		if (rows[i].op == h->dst_port)
 			return &rows[i];
 	return NULL;
 }
@@ -277,7 +282,8 @@ static int check(const struct sm_tsi *t, const struct row *row, struct sm_tsi_re
 	if (q->h->len < row->min)
 		return -EINVAL;
 	q->key = q->h->src_port;
-	if (row->op == SM_TSI_HELLO || row->op == SM_TSI_SENDTO || row->op == SM_TSI_SENDTO_DATA)
+	if (row == &base_data || row->op == SM_TSI_HELLO || row->op == SM_TSI_SENDTO ||
+	    row->op == SM_TSI_SENDTO_DATA)
 		return 0;
 	q->key = sm_tsi_get32(q->body);
 	if (!t->extended)
@@ -289,7 +295,7 @@ static int check(const struct sm_tsi *t, const struct row *row, struct sm_tsi_re
 
 void sm_tsi_packet(struct sm_tsi *t, const struct sm_vsock_hdr *h, const struct sm_chain *c)
 {
-	const struct row *row = row_of(t, h->dst_port);
+	const struct row *row = row_of(t, h);
 	struct sm_tsi_req q = { .h = h, .chain = c };
 	int r;
 

@@ -112,10 +112,10 @@ struct sm_tsi_sock {
 	uint32_t reply_port;	/* where the answer to a CONNECT, ACCEPT that waits goes */
 
 	/* base */
-	bool has_destination;	/* peer is that of SENDTO_ADDR */
+	bool has_destination;
 	uint32_t vm_port;
 	uint32_t accepts, accepted;	/* ACCEPTs that wait, connections not told of */
-	union sm_tsi_addr peer;		/* of CONNECT, SENDTO_ADDR */
+	union sm_tsi_addr peer, to;	/* of CONNECT, SENDTO_ADDR */
 
 	bool is_ready;
 	LIST_ENTRY(sm_tsi_sock) by_key, all;
@@ -262,6 +262,7 @@ void sm_tsi_base_create(struct sm_tsi *t, const struct sm_tsi_req *q);
 void sm_tsi_base_getname(struct sm_tsi *t, const struct sm_tsi_req *q);
 void sm_tsi_base_sendto_addr(struct sm_tsi *t, const struct sm_tsi_req *q);
 void sm_tsi_base_sendto_data(struct sm_tsi *t, const struct sm_tsi_req *q);
+void sm_tsi_base_data(struct sm_tsi *t, const struct sm_tsi_req *q);
 void sm_tsi_base_listen(struct sm_tsi *t, const struct sm_tsi_req *q);
 void sm_tsi_base_accept(struct sm_tsi *t, const struct sm_tsi_req *q);
 /* The stream that a REQUEST of (key, 620) makes, in state WAITING; NULL: nobody expects it. */

@@ -65,8 +65,9 @@ void sm_tsi_base_getname(struct sm_tsi *t, const struct sm_tsi_req *q)
 
 	if (!host_port)
 		host_port = SM_TSI_PORT;
-	r = sm_tsi_get32(q->body + 8) == 1 ? peer_name(t, q->key, host_port, &a)
-					   : local_name(t, q->key, host_port, &a);
+	/* accept(2) of the guest says 2, which is a peer's too. */
+	r = sm_tsi_get32(q->body + 8) ? peer_name(t, q->key, host_port, &a)
+				      : local_name(t, q->key, host_port, &a);
 	sm_tsi_put32(body, (uint32_t)r);
 	if (r == 0) {
 		sm_tsi_put32(body + 4, sm_tsi_addr_len(&a));
@@ -76,6 +77,26 @@ void sm_tsi_base_getname(struct sm_tsi *t, const struct sm_tsi_req *q)
 }
 
 /* ---- LISTEN, ACCEPT ---- */
+
+/*
+ * libkrunfw's kernels have no word for options, and where LISTEN fails with EADDRINUSE their
+ * program listens in the guest alone, without knowing. So we go by what servers ask for:
+ * SO_REUSEADDR, for those that are started again, and IPV6_V6ONLY where the port's IPv4 side is
+ * taken, for those that listen at both.
+ */
+static int bind_listener(struct sm_tsi_sock *s, const union sm_tsi_addr *a)
+{
+	const int on = 1;
+	int r;
+
+	setsockopt(s->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	r = sm_tsi_sock_bind(s, a);
+	if (r != -EADDRINUSE || a->sa.sa_family != AF_INET6 ||
+	    !IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr) ||
+	    setsockopt(s->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
+		return r;
+	return sm_tsi_sock_bind(s, a);
+}
 
 static int start_listening(struct sm_tsi *t, const struct sm_tsi_req *q)
 {
@@ -87,7 +108,7 @@ static int start_listening(struct sm_tsi *t, const struct sm_tsi_req *q)
 		return r;
 	if (!s)
 		return -EBADF;
-	r = sm_tsi_sock_bind(s, &a);
+	r = bind_listener(s, &a);
 	if (r < 0)
 		return r;
 	s->vm_port = sm_tsi_get32(q->body + 4);

@@ -169,11 +169,11 @@ void sm_tsi_base_sendto_addr(struct sm_tsi *t, const struct sm_tsi_req *q)
 		sm_tsi_drop(t, q, "no destination");
 		return;
 	}
-	s->peer = a;
+	s->to = a;
 	s->has_destination = true;
 }
 
-void sm_tsi_base_sendto_data(struct sm_tsi *t, const struct sm_tsi_req *q)
+static void base_send(struct sm_tsi *t, const struct sm_tsi_req *q, bool to)
 {
 	struct sm_tsi_sock *s = sm_tsi_find(t, q->key);
 	struct msghdr m = { 0 };
@@ -183,13 +183,23 @@ void sm_tsi_base_sendto_data(struct sm_tsi *t, const struct sm_tsi_req *q)
 		sm_tsi_drop(t, q, "no datagram socket");
 		return;
 	}
-	if (s->has_destination) {
-		m.msg_name = &s->peer;
-		m.msg_namelen = sm_tsi_addr_len(&s->peer);
+	if (to && s->has_destination) {
+		m.msg_name = &s->to;
+		m.msg_namelen = sm_tsi_addr_len(&s->to);
 	}
 	r = transmit(s, q, &m, 0);
 	if (r < 0)
 		sm_tsi_drop(t, q, strerror(-r));
+}
+
+void sm_tsi_base_sendto_data(struct sm_tsi *t, const struct sm_tsi_req *q)
+{
+	base_send(t, q, true);
+}
+
+void sm_tsi_base_data(struct sm_tsi *t, const struct sm_tsi_req *q)
+{
+	base_send(t, q, false);
 }
 
 /* ---- to the guest ---- */

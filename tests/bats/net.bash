@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# What net.bats needs beside helpers.bash: network namespaces of its own, containers of Debian in them.
+# What net.bats and cases.bats need beside helpers.bash: network namespaces of its own, containers of Debian in them.
 #
 #	namespace NAME            makes one as tests/net expects it, with its native peer in it
 #	namespaces_gone           ends the peers and removes them
 #	inside NAME CMD…          runs it natively there
-#	debian_bundle DIR NS CMD… a bundle of the "net" root file system; NS: a name, "new" or "host"
+#	debian_bundle DIR NS CMD… a bundle of the root file system $ROOTFS; NS: a name, "new" or "host"
+#	guest NS CMD…             runs it in a container of its own, to its end
 
 NET=$SM_TOP/tests/net
 PREFIX=${PREFIX-smt$$}
@@ -51,14 +52,20 @@ debian_bundle() {
 	*) filter='(.linux.namespaces[] | select(.type == "network")).path = "/run/netns/" + $prefix + "-" + $ns' ;;
 	esac
 	edit_config "$dir/config.json" "$filter"' | .root = {path: $root, readonly: true} |
-		.process.terminal = false | .process.args = $ARGS.positional | .process.env += ["LC_ALL=C.UTF-8", "SM_NET_WAIT=" + $wait] |
+		.process.terminal = false | .process.args = $ARGS.positional | .process.env += ["LC_ALL=C.UTF-8", "SM_NET_WAIT=" + $wait, "SM_NET_EVERY=" + $every] |
 		.process.rlimits = [{type: "RLIMIT_NOFILE", soft: 20000, hard: 20000}] |
 		.process.capabilities[] = ($caps | split(" ")) | .annotations["supermachine.io/memory"] = "1024" |
 		.mounts += [{destination: "/net", type: "bind", source: $net, options: ["rbind", "ro"]}] +
 			["/tmp", "/run", "/var/log", "/var/lib/nginx", "/var/lib/redis", "/var/lib/misc", "/root", "/home"
 			| {destination: ., type: "tmpfs", source: "tmpfs", options: ["mode=1777"]}]' \
 		--arg prefix "$PREFIX" --arg ns "$ns" --arg root "$ROOTFS" --arg net "$NET" --arg caps "$CAPS" \
-		--arg wait "${SM_NET_WAIT-60}" --args -- "$@"
+		--arg wait "${SM_NET_WAIT-60}" --arg every "${SM_NET_EVERY-1}" --args -- "$@"
+}
+
+guest() {
+	debian_bundle "$BUNDLE" "$@"
+	sm run --bundle "$BUNDLE" "$ID" < /dev/null
+	sm delete --force "$ID"
 }
 
 CAPS='CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID CAP_SETPCAP

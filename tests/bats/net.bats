@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# The network of a container: tests/net's cases, natively and in a guest; load; namespaces; policy; programs of Debian.
+# The network of a container: load, namespaces, policy, programs of Debian. tests/net's cases are in cases.bats.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -34,13 +34,6 @@ start() {
 	sm run -d --bundle "$BATS_TEST_TMPDIR/$name" "$ID-$name" > "$BATS_TEST_TMPDIR/$name.out" 2>&1 < /dev/null
 }
 
-# Runs a program in a container of its own to its end: guest NS CMD…
-guest() {
-	debian_bundle "$BUNDLE" "$@"
-	sm run --bundle "$BUNDLE" "$ID" < /dev/null
-	sm delete --force "$ID"
-}
-
 in_guest() { sm exec "$ID-$1" "${@:2}" < /dev/null; }
 wrote() { grep -q "$2" "$BATS_TEST_TMPDIR/$1.out"; }
 vmm_fds() { find "/proc/$(pid_of "$1")/fd" -mindepth 1 | wc -l; }
@@ -48,30 +41,6 @@ vmm_fds() { find "/proc/$(pid_of "$1")/fd" -mindepth 1 | wc -l; }
 vmm_memory() {
 	awk '/^Size:/ { small = $2 < 131072 } /^Anonymous:/ && small { sum += $2 } END { print sum }' "/proc/$(pid_of "$1")/smaps"
 }
-
-# ---- the cases of tests/net, a topic at a time
-
-cases() {
-	local native=$BATS_TEST_TMPDIR/native guest=$BATS_TEST_TMPDIR/guest job
-	inside native python3 "$NET/run.py" "$1.*" > "$native" 3>&- &
-	job=$!
-	guest guest python3 /net/run.py "$1.*" > "$guest"
-	wait_status "$job"
-	[ "$status" -eq 0 ]
-	[ "$(wc -l < "$native")" -eq "$(python3 "$NET/run.py" --list | grep -c "^$1\.")" ]
-	python3 "$NET/compare.py" "$native" "$guest"
-}
-
-@test "cases: connect" { cases connect; }
-@test "cases: listen" { cases listen; }
-@test "cases: stream" { cases stream; }
-@test "cases: close" { cases close; }
-@test "cases: poll" { cases poll; }
-@test "cases: options" { cases options; }
-@test "cases: udp" { cases udp; }
-@test "cases: icmp" { cases icmp; }
-@test "cases: share" { cases share; }
-@test "cases: errors" { cases errors; }
 
 # ---- load; the sizes of the acceptance are 10000 streams, 100000 connections and 1024 MiB
 

@@ -58,15 +58,6 @@ resident() { awk '/^Rss:/ { print $2 }' "/proc/$1/smaps_rollup"; }
 	[[ $output == *'kernel /etc/passwd: neither an ELF vmlinux nor a bzImage'* ]]
 }
 
-@test "a kernel of libkrunfw runs containers" {
-	[ -n "${SM_KRUNFW-}" ] || skip "no libkrunfw here: ${SM_KRUNFW_WHY:-SM_KRUNFW names none (tests/make-krunfw)}"
-	settings "{\"kernel\": \"$SM_KRUNFW\"}"
-	args uname -r
-	runsm run -b "$BUNDLE" "$ID"
-	[ "$status" -eq 0 ]
-	[[ $output == 6.12.* ]]
-}
-
 @test "SIGKILL to sm-vmm in the midst of work: stopped, 137, and /dev/kvm serves the next" {
 	args sh -c 'while :; do cat /bin/busybox > /tmp/x; done'
 	sm run -d -b "$BUNDLE" "$ID" < /dev/null

@@ -4,7 +4,7 @@
 
 The file `differences` lists the cases that must differ, each with its reason: a pattern, a tab, the reason. A case that
 differs and is not listed fails, and so does a listed one that does not differ. One whose pattern begins with ~ depends on
-time: it may differ or not.
+time or on the host's kernel: it may differ or not.
 Exit status 1 if anything fails.
 """
 

@@ -602,6 +602,7 @@ static void test_base_in(void **state)
 	vg_op(v, SM_VSOCK_OP_RESPONSE, 2000, hp);
 	assert_int_equal(tg_result(v, ACCEPT, CONTROL), 0);
 	base_name(v, 2000, hp, 1, fd);
+	base_name(v, 2000, hp, 2, fd); /* accept(2) */
 	base_name(v, 2000, hp, 0, fd);
 	vg_data(v, 2000, hp, "hi", 2);
 	wait_readable(fd);
@@ -632,9 +633,9 @@ static void test_base_in(void **state)
 static void test_base_datagrams(void **state)
 {
 	struct vg *v = *state;
-	int host = host_socket(AF_INET, SOCK_DGRAM);
-	struct sockaddr_in6 a, from;
-	socklen_t len = loopback(AF_INET, port_of(host), &a), flen = sizeof(from);
+	int host = host_socket(AF_INET, SOCK_DGRAM), other = host_socket(AF_INET, SOCK_DGRAM);
+	struct sockaddr_in6 a, b, from;
+	socklen_t len = loopback(AF_INET, port_of(host), &a), to, flen = sizeof(from);
 	uint8_t in[100];
 	struct msg m;
 
@@ -652,14 +653,77 @@ static void test_base_datagrams(void **state)
 	tg_send(v, SENDTO_DATA, 1000, "", 0);
 	wait_readable(host);
 	assert_int_equal(recv(host, in, sizeof(in), 0), 0);
+	/* What a connected socket sends goes to its own key: to the peer of CONNECT, whatever
+	 * SENDTO_ADDR said since. */
+	to = loopback(AF_INET, port_of(other), &b);
+	base_addr(v, SENDTO_ADDR, 1000, &b, to);
+	tg_send(v, 1000, 1000, "peer", 4);
+	wait_readable(host);
+	assert_int_equal(recv(host, in, sizeof(in), 0), 4);
+	base_three(v, GETNAME, 1000, OUT, 1, 12);
+	tg_gets(v, GETNAME, CONTROL, &m);
+	assert_int_equal(get32(m.b), 0);
+	assert_memory_equal(m.b + 8, &a, len);
+	tg_send(v, SENDTO_DATA, 1000, "to", 2);
+	wait_readable(other);
+	assert_int_equal(recv(other, in, sizeof(in), 0), 2);
+	tg_send(v, 1001, 1001, "x", 1);
 	tg_send(v, SENDTO_DATA, 1001, "x", 1);
 	base_addr(v, SENDTO_ADDR, 1001, &a, len);
 	base_addr(v, SENDTO_ADDR, 1000, &a, 3);
 	assert_true(tg_quiet(v));
-	assert_int_equal(counters(v).drops, 3);
+	assert_int_equal(counters(v).drops, 4);
 	base_three(v, RELEASE, 1000, OUT, 0, 8);
 	assert_int_equal(counters(v).flows, 0);
 	close(host);
+	close(other);
+}
+
+static int32_t base_listen(struct vg *v, uint32_t key, int family, const void *addr, uint32_t len)
+{
+	uint8_t body[144] = { 0 };
+
+	base_create(v, key, family, 1);
+	put32(body, key);
+	put32(body + 4, key); /* as libkrunfw has it */
+	put32(body + 8, 5);
+	put32(body + 12, len);
+	memcpy(body + 16, addr, len);
+	base_send(v, LISTEN, body, sizeof(body));
+	return tg_result(v, LISTEN, CONTROL);
+}
+
+/* What programs ask for by options that the base dialect cannot tell. */
+static void test_base_ports(void **state)
+{
+	struct vg *v = *state;
+	int probe = host_socket(AF_INET, SOCK_STREAM), fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in6 a, six = { .sin6_family = AF_INET6 };
+	struct sockaddr_in four = { .sin_family = AF_INET };
+	socklen_t len = loopback(AF_INET, port_of(probe), &a);
+	struct msg m;
+	uint32_t hp;
+
+	six.sin6_port = four.sin_port = htons(port_of(probe));
+	assert_int_equal(base_listen(v, 1000, AF_INET, &a, len), -EADDRINUSE);
+	close(probe);
+	assert_int_equal(base_listen(v, 1000, AF_INET, &four, sizeof(four)), 0);
+	/* The other family's half of the port; all of it is taken then. */
+	assert_int_equal(base_listen(v, 1001, AF_INET6, &six, sizeof(six)), 0);
+	assert_int_equal(base_listen(v, 1002, AF_INET6, &six, sizeof(six)), -EADDRINUSE);
+	assert_int_equal(base_listen(v, 1003, AF_INET, &four, sizeof(four)), -EADDRINUSE);
+	/* A connection that the guest ends first leaves TIME_WAIT, and the port is free. */
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, len), 0);
+	assert_true(tg_recv(v, &m));
+	hp = m.h.src_port;
+	vg_op(v, SM_VSOCK_OP_RESPONSE, 1000, hp);
+	base_three(v, RELEASE, 1000, hp, 0, 8);
+	tg_stream(v, SM_VSOCK_OP_RST, 1000, hp, &m);
+	wait_readable(fd);
+	assert_int_equal(recv(fd, m.b, 1, 0), 0);
+	close(fd);
+	base_three(v, RELEASE, 1000, OUT, 0, 8);
+	assert_int_equal(base_listen(v, 1004, AF_INET, &four, sizeof(four)), 0);
 }
 
 /* Without TSI there is no answer to anything. */
@@ -693,6 +757,7 @@ int main(void)
 		CASE(test_base_out, setup_base),
 		CASE(test_base_in, setup_base),
 		CASE(test_base_datagrams, setup_base),
+		CASE(test_base_ports, setup_base),
 		cmocka_unit_test(test_off),
 	};
 
