@@ -8,7 +8,8 @@ import struct
 
 from lib import both_ends, case, err, in_child, libc, own, raw, tcp, timeval, udp
 
-SOL, TCP, IP, IP6 = socket.SOL_SOCKET, socket.IPPROTO_TCP, socket.IPPROTO_IP, socket.IPPROTO_IPV6
+SOL, TCP, UDP = socket.SOL_SOCKET, socket.IPPROTO_TCP, socket.IPPROTO_UDP
+IP, IP6 = socket.IPPROTO_IP, socket.IPPROTO_IPV6
 SO_MAX_PACING_RATE, SO_BUSY_POLL, SO_COOKIE, SO_INCOMING_CPU, SO_TIMESTAMP, SO_RXQ_OVFL = 47, 46, 57, 49, 29, 40
 SO_RCVBUFFORCE, SO_PASSCRED, SO_NOFCS, SO_LOCK_FILTER, SO_PEEK_OFF = 33, 16, 43, 44, 42
 SO_PREFER_BUSY_POLL, SO_ZEROCOPY, SO_TXREHASH = 69, 60, 74
@@ -76,6 +77,8 @@ INTEGERS = (
 	('IPV6_MTU_DISCOVER', IP6, 23, (0, 2), (6,)),
 	('IPV6_DONTFRAG', IP6, socket.IPV6_DONTFRAG, (1, 0), (6,)),
 	('IPV6.9999', IP6, 9999, (1,), (6,)),
+	('UDP_CORK', UDP, 1, (1, 0), (4, 6)),
+	('UDP.9999', UDP, 9999, (1,), (4, 6)),
 )
 STATES = ('fresh', 'listening', 'connected')
 

@@ -15,6 +15,7 @@ from lib import (ANY, NOROUTE, OWN, PROHIBITED, UNREACHABLE, case, fionread, in_
 SOL, IP, IP6 = socket.SOL_SOCKET, socket.IPPROTO_IP, socket.IPPROTO_IPV6
 DONTWAIT, PEEK, TRUNC = socket.MSG_DONTWAIT, socket.MSG_PEEK, socket.MSG_TRUNC
 ERRQUEUE = 0x2000
+UDP, UDP_CORK = 17, 1
 IP_PKTINFO, IP_RECVERR, IPV6_RECVERR = 8, 11, 25
 ENDS = case(pairs=('self', 'out'))
 
@@ -318,6 +319,92 @@ def more_flag(t):
 	t.call('more', a.send, b'one ', socket.MSG_MORE)
 	t.call('rest', a.send, b'two')
 	t.call('there', b.recv, 100)
+
+
+@ENDS
+def cork(t):
+	"""With UDP_CORK all sends are one datagram until it is taken away."""
+	a, b, name = t.udp_pair()
+	a.setsockopt(UDP, UDP_CORK, 1)
+	t.note('on', a.getsockopt(UDP, UDP_CORK))
+	for part in (b'one ', b'two ', b'three'):
+		t.call('send', a.send, part)
+	if t.kind == 'self':
+		t.quiet(b)
+	a.setsockopt(UDP, UDP_CORK, 0)
+	t.note('off', a.getsockopt(UDP, UDP_CORK))
+	t.call('there', b.recv, 100)
+	t.call('send', a.send, b'alone')
+	t.call('there', b.recv, 100)
+
+
+@case()
+def more_unconnected(t):
+	"""The first send says where to, whatever those after it say."""
+	a, b, name = t.udp_pair(connected=False)
+	c = udp(t.f)
+	c.bind((t.host, 0))
+	t.call('nowhere', a.send, b'x', socket.MSG_MORE)
+	t.call('first', a.sendto, b'one ', socket.MSG_MORE, name)
+	t.call('second', a.send, b'two ', socket.MSG_MORE)
+	t.call('last', a.sendto, b'three', c.getsockname())
+	t.call('there', b.recv, 100)
+	t.quiet(c)
+
+
+@case()
+def more_empty(t):
+	a, b, name = t.udp_pair()
+	t.call('more', a.send, b'', socket.MSG_MORE)
+	t.call('rest', a.send, b'')
+	t.call('there', b.recv, 100)
+	t.call('more', a.send, b'some', socket.MSG_MORE)
+	t.call('rest', a.send, b'')
+	t.call('there', b.recv, 100)
+
+
+@case()
+def more_too_much(t):
+	"""What would be too long is gone, all of it."""
+	a, b, name = t.udp_pair()
+	t.call('more', a.send, b'x' * 40000, socket.MSG_MORE)
+	t.call('rest', a.send, b'y' * 40000)
+	t.call('then', a.send, b'z')
+	t.call('there', b.recv, 100)
+
+
+@case()
+def more_and_close(t):
+	a, b, name = t.udp_pair()
+	t.call('more', a.send, b'x', socket.MSG_MORE)
+	a.close()
+	t.quiet(b)
+
+
+@case()
+def splice_is_one_datagram(t):
+	a, b, name = t.udp_pair()
+	r, w = os.pipe()
+	os.write(w, b'one ' + b'.' * 4092)
+	os.write(w, b'two')
+	t.call('splice', os.splice, r, a.fileno(), 4099)
+	t.note('there', len(b.recv(10000)))
+
+
+@case()
+def peek_offset(t):
+	"""SO_PEEK_OFF: a peek begins where the last one ended."""
+	a, b, name = t.udp_pair()
+	b.setsockopt(socket.SOL_SOCKET, 42, 2)
+	a.send(b'datagram')
+	a.send(b'next')
+	t.call('first', b.recv, 2, socket.MSG_PEEK)
+	t.call('second', b.recv, 3, socket.MSG_PEEK)
+	t.note('offset', b.getsockopt(socket.SOL_SOCKET, 42))
+	t.call('read', b.recv, 100)
+	t.note('offset', b.getsockopt(socket.SOL_SOCKET, 42))
+	t.call('third', b.recv, 100, socket.MSG_PEEK)
+	t.call('read', b.recv, 100)
 
 
 class Iovec(ctypes.Structure):

@@ -215,43 +215,68 @@ static struct sk_buff *new_datagram(struct sock *sk, struct msghdr *msg, u32 len
 	return NULL;
 }
 
+/* Whether and where it may go. As with inet, also a send that goes nowhere binds. */
+int tsi_dgram_begin(struct sock *sk, struct msghdr *msg, struct tsi_out *out)
+{
+	int err = prepare(sk);
+
+	if (!err)
+		err = destination(sk, msg, &out->to);
+	if (!err && msg->msg_controllen)
+		err = tsi_cmsg_get(sk, msg, &out->d);
+	if (err || !out->to.sa.sa_family)
+		return err;
+	out->d.addr_len = cpu_to_le16(tsi_addr_len(&out->to));
+	memcpy(out->d.addr, &out->to, tsi_addr_len(&out->to));
+	return 0;
+}
+
+int tsi_dgram_send(struct sock *sk, struct msghdr *msg, u32 len, struct tsi_out *out, bool noblock)
+{
+	struct tsi_sock *tsk = tsi_sk(sk);
+	struct tsi_reply reply = { .op = TSI_SENDTO };
+	bool ask = out->to.sa.sa_family && !noblock && !is_known(tsk, &out->to);
+	struct sk_buff *skb;
+	int err;
+
+	if (ask)
+		out->d.flags |= cpu_to_le16(TSI_DGRAM_ANSWER);
+	skb = new_datagram(sk, msg, len, &out->d, noblock, &err);
+	if (!skb)
+		return err;
+	err = ask ? tsi_check_host(sk, tsi_request_skb(tsk->key, skb, &reply)) : tsi_send(skb);
+	if (ask && !err)
+		remember(tsk, &out->to);
+	return err;
+}
+
 static int dgram_sendmsg(struct socket *sock, struct msghdr *msg, size_t len)
 {
 	struct sock *sk = sock->sk;
 	struct tsi_sock *tsk = tsi_sk(sk);
-	struct tsi_reply reply = { .op = TSI_SENDTO };
-	struct tsi_wire_dgram d = {};
-	bool noblock = msg->msg_flags & MSG_DONTWAIT, ask = false;
-	struct tsi_addr to;
-	struct sk_buff *skb;
+	bool more = (msg->msg_flags & MSG_MORE) || READ_ONCE(tsk->corked);
+	struct tsi_out out = {};
 	int err;
 
 	if (len > TSI_DGRAM_MAX)
 		return -EMSGSIZE;
 	if (msg->msg_flags & MSG_OOB)
 		return -EOPNOTSUPP;
-	/* As with inet, also a send that goes nowhere binds. */
-	err = prepare(sk);
+	if ((more || READ_ONCE(tsk->cork)) && !is_ping(sk))
+		return tsi_cork_sendmsg(sk, msg, len, more);
+	err = tsi_dgram_begin(sk, msg, &out);
 	if (!err)
-		err = destination(sk, msg, &to);
-	if (!err && msg->msg_controllen)
-		err = tsi_cmsg_get(sk, msg, &d);
-	if (err)
-		return err;
-	if (to.sa.sa_family) {
-		d.addr_len = cpu_to_le16(tsi_addr_len(&to));
-		memcpy(d.addr, &to, tsi_addr_len(&to));
-		ask = !noblock && !is_known(tsk, &to);
-		if (ask)
-			d.flags |= cpu_to_le16(TSI_DGRAM_ANSWER);
-	}
-	skb = new_datagram(sk, msg, len, &d, noblock, &err);
-	if (!skb)
-		return err;
-	err = ask ? tsi_check_host(sk, tsi_request_skb(tsk->key, skb, &reply)) : tsi_send(skb);
-	if (ask && !err)
-		remember(tsk, &to);
+		err = tsi_dgram_send(sk, msg, len, &out, msg->msg_flags & MSG_DONTWAIT);
 	return err ?: len;
+}
+
+/* The pages of one splice(2) are one datagram. */
+static ssize_t dgram_sendpage(struct socket *sock, struct page *page, int offset, size_t size,
+			      int flags)
+{
+	if (flags & MSG_SENDPAGE_NOTLAST)
+		flags |= MSG_MORE;
+	return sock_no_sendpage(sock, page, offset, size, flags);
 }
 
 static void put_name(struct sock *sk, struct msghdr *msg, const struct tsi_addr *from)
@@ -285,9 +310,9 @@ static int dgram_recvmsg(struct socket *sock, struct msghdr *msg, size_t len, in
 {
 	struct sock *sk = sock->sk;
 	const struct tsi_wire_dgram *d;
+	int off = sk_peek_offset(sk, flags), err;
 	struct sk_buff *skb;
 	size_t n;
-	int err;
 
 	msg->msg_namelen = 0;
 	if (flags & MSG_OOB)
@@ -295,19 +320,20 @@ static int dgram_recvmsg(struct socket *sock, struct msghdr *msg, size_t len, in
 	/* Errors of the network come by SO_ERROR and the next call; there is no more to them. */
 	if (flags & MSG_ERRQUEUE)
 		return -EAGAIN;
-	skb = skb_recv_datagram(sk, flags, &err);
+	skb = __skb_recv_datagram(sk, &sk->sk_receive_queue, flags, &off, &err);
 	if (!skb)
 		return err;
 	d = (const struct tsi_wire_dgram *)(skb->data - PREFIX);
-	n = min_t(size_t, len, skb->len);
-	if (n < skb->len || (le16_to_cpu(d->flags) & TSI_DGRAM_TRUNC))
+	n = min_t(size_t, len, skb->len - off);
+	if (n < skb->len - off || (le16_to_cpu(d->flags) & TSI_DGRAM_TRUNC))
 		msg->msg_flags |= MSG_TRUNC;
-	err = skb_copy_datagram_msg(skb, 0, msg, n);
+	err = skb_copy_datagram_msg(skb, off, msg, n);
 	if (!err) {
 		sock_recv_cmsgs(msg, sk, skb);
 		take_source(sk, msg, d);
 		tsi_cmsg_put(sk, msg, d);
 		err = flags & MSG_TRUNC ? skb->len : n;
+		sk_peek_offset_bwd(sk, flags & MSG_PEEK ? -err : err);
 	}
 	skb_free_datagram(sk, skb);
 	return err;
@@ -411,6 +437,11 @@ static int dgram_shutdown(struct socket *sock, int how)
 	return err;
 }
 
+static int dgram_set_peek_off(struct sock *sk, int val)
+{
+	return is_ping(sk) ? -EOPNOTSUPP : sk_set_peek_off(sk, val);
+}
+
 static int dgram_release(struct socket *sock)
 {
 	struct sock *sk = sock->sk;
@@ -424,6 +455,7 @@ static int dgram_release(struct socket *sock)
 	if (tsk->host == TSI_HOST_OPEN)
 		tsi_release_host(tsk->key->key, TSI_HOST_PORT);
 	WRITE_ONCE(tsk->host, TSI_HOST_GONE);
+	tsi_cork_drop(sk);
 	sock_orphan(sk);
 	sock->sk = NULL;
 	release_sock(sk);
@@ -453,7 +485,8 @@ static int dgram_release(struct socket *sock)
 	.sendmsg = dgram_sendmsg,		\
 	.recvmsg = dgram_recvmsg,		\
 	.mmap = sock_no_mmap,			\
-	.sendpage = sock_no_sendpage,		\
+	.sendpage = dgram_sendpage,		\
+	.set_peek_off = dgram_set_peek_off,	\
 }
 /* clang-format on */
 

@@ -10,7 +10,7 @@
 #include "tsi.h"
 
 enum where {
-	HERE, /* sock_setsockopt() and no more */
+	HERE, /* sock_setsockopt() and no more, or UDP_CORK */
 	HOST,
 	BOTH,
 	REFUSE,      /* -ENOPROTOOPT */
@@ -91,7 +91,9 @@ static enum where where_is(const struct sock *sk, int level, int name)
 			return REFUSE;
 		return name == IPV6_ADDRFORM ? REFUSE : HOST;
 	case SOL_UDP:
-		return sk->sk_protocol == IPPROTO_UDP && name != UDP_CORK ? HOST : REFUSE;
+		if (sk->sk_protocol != IPPROTO_UDP)
+			return REFUSE;
+		return name == UDP_CORK ? HERE : HOST;
 	default:
 		return REFUSE;
 	}
@@ -171,6 +173,7 @@ static int set_on_host(struct sock *sk, int level, int name, sockptr_t val, unsi
 	struct tsi_sock *tsk = tsi_sk(sk);
 	struct tsi_reply reply = { .op = TSI_SETSOCKOPT };
 	struct option *o;
+	bool ended;
 	int err;
 
 	len = min_t(unsigned int, len, TSI_OPT_MAX);
@@ -188,6 +191,7 @@ static int set_on_host(struct sock *sk, int level, int name, sockptr_t val, unsi
 		name = SO_RCVBUF;
 	lock_sock(sk);
 	err = tsi_need_host(sk);
+	ended = err == -ENOTCONN;
 	if (!err) {
 		fill(o, tsk, level, name, len);
 		if (len >= sizeof(int) && never_fails(sk, level, name))
@@ -196,7 +200,7 @@ static int set_on_host(struct sock *sk, int level, int name, sockptr_t val, unsi
 			err = tsi_request(tsk->key, o, sizeof(o->o) + len, &reply);
 	}
 	/* A connection that has ended takes options too. */
-	if (err == -ENOTCONN || (err == -EBADF && is_stream(sk)))
+	if (ended || (err == -EBADF && is_stream(sk)))
 		err = 0;
 	err = tsi_check_host(sk, err);
 	if (!err)
@@ -218,6 +222,9 @@ int tsi_setsockopt(struct socket *sock, int level, int name, sockptr_t val, unsi
 	case UNSUPPORTED:
 		return -EOPNOTSUPP;
 	case HERE:
+		if (level == SOL_UDP)
+			return tsi_cork_set(sk, val, len);
+		fallthrough;
 	case BOTH:
 		err = sock_setsockopt(sock, level, name, val, len);
 		if (err || where == HERE)
@@ -233,32 +240,61 @@ int tsi_setsockopt(struct socket *sock, int level, int name, sockptr_t val, unsi
 	return set_on_host(sk, level, name, val, len);
 }
 
+/* Of a connection that has ended there is nothing left to say but that. */
+static int get_ended(int level, int name, u8 *data, u32 len)
+{
+	if ((level == SOL_IP && name == IP_MTU) || (level == SOL_IPV6 && name == IPV6_MTU))
+		return -ENOTCONN;
+	memset(data, 0, len);
+	if (level == SOL_TCP && name == TCP_INFO && len)
+		data[0] = TCP_CLOSE;
+	return 0;
+}
+
 static int get_from_host(struct sock *sk, int level, int name, u8 *data, u32 *len)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);
 	struct tsi_reply reply = { .op = TSI_GETSOCKOPT, .data = data, .len = *len };
 	struct option o;
+	bool ended;
 	int err;
 
 	lock_sock(sk);
 	err = tsi_need_host(sk);
+	ended = err == -ENOTCONN;
 	if (!err) {
 		fill(&o, tsk, level, name, *len);
 		err = tsi_request(tsk->key, &o.o, sizeof(o.o), &reply);
 	}
-	if (err != -EBADF || !is_stream(sk))
+	ended |= err == -EBADF && is_stream(sk);
+	if (!ended)
 		err = tsi_check_host(sk, err);
 	release_sock(sk);
-	/* Of a connection that has ended there is nothing left to say but that. */
-	if (err == -ENOTCONN || err == -EBADF) {
-		memset(data, 0, *len);
-		if (level == SOL_TCP && name == TCP_INFO && *len)
-			data[0] = TCP_CLOSE;
-		return 0;
-	}
+	if (ended)
+		return get_ended(level, name, data, *len);
 	if (!err)
 		*len = reply.len;
 	return err;
+}
+
+static bool is_level(const struct sock *sk, int level)
+{
+	return level == SOL_SOCKET || level == SOL_IP ||
+	       (level == SOL_TCP && sk->sk_protocol == IPPROTO_TCP) ||
+	       (level == SOL_UDP && sk->sk_protocol == IPPROTO_UDP);
+}
+
+/* 0 or -errno; *len is room first, then bytes. */
+static int get(struct sock *sk, int level, int name, u8 *data, u32 *len)
+{
+	int on;
+
+	if (level != SOL_UDP || name != UDP_CORK)
+		return get_from_host(sk, level, name, data, len);
+	on = READ_ONCE(tsi_sk(sk)->corked);
+	*len = min_t(u32, *len, sizeof(on));
+	memcpy(data, &on, *len);
+	return 0;
 }
 
 int tsi_getsockopt(struct socket *sock, int level, int name, char __user *val, int __user *lenp)
@@ -269,6 +305,9 @@ int tsi_getsockopt(struct socket *sock, int level, int name, char __user *val, i
 	int len, err;
 	u32 n;
 
+	/* As ip_getsockopt() has it, and setsockopt(2) and IPv6 have it not. */
+	if (sk->sk_family == AF_INET && !is_level(sk, level))
+		return -EOPNOTSUPP;
 	if (where == REFUSE || where == UNSUPPORTED)
 		return -ENOPROTOOPT;
 	if (level == SOL_SOCKET && name != SO_SNDBUF && name != SO_RCVBUF && where != HOST)
@@ -278,7 +317,7 @@ int tsi_getsockopt(struct socket *sock, int level, int name, char __user *val, i
 	if (len < 0)
 		return -EINVAL;
 	n = min(len, TSI_OPT_MAX);
-	err = get_from_host(sk, level, name, data, &n);
+	err = get(sk, level, name, data, &n);
 	if (err)
 		return err;
 	if (put_user((int)n, lenp) || copy_to_user(val, data, n))

@@ -66,6 +66,12 @@ enum tsi_host {
 	TSI_HOST_NUM
 };
 
+/* A datagram but for its bytes. */
+struct tsi_out {
+	struct tsi_wire_dgram d;
+	struct tsi_addr to; /* sa_family is 0 for the connected peer */
+};
+
 #define TSI_DESTS 4
 
 struct tsi_sock {
@@ -98,7 +104,9 @@ struct tsi_sock {
 	struct sk_buff *partial, *partial_last;
 	u32 dests[TSI_DESTS]; /* hashes of destinations that a send went to without an error */
 	unsigned int next_dest;
-	bool named; /* the host bound it */
+	struct tsi_cork *cork; /* what MSG_MORE left, changed with the sock locked */
+	bool corked;           /* UDP_CORK */
+	bool named;            /* the host bound it */
 };
 
 struct tsi6_sock {
@@ -140,6 +148,7 @@ int tsi_tell(u32 op, u32 key, const void *payload, u32 len);
 void tsi_release_host(u32 key, u32 host_port);
 int tsi_request_skb(struct tsi_key *key, struct sk_buff *skb, struct tsi_reply *reply);
 int tsi_request(struct tsi_key *key, const void *payload, u32 len, struct tsi_reply *reply);
+int tsi_post_skb(struct tsi_key *key, u32 op, struct sk_buff *skb);
 int tsi_post(struct tsi_key *key, u32 op, const void *payload, u32 len);
 int tsi_settle(struct tsi_key *key, u32 op);
 void tsi_answer(struct tsi_key *key, u32 op, const struct tsi_wire_answer *a, u32 len);
@@ -158,6 +167,8 @@ void tsi_addr_none(struct tsi_addr *addr, int family);
 void tsi_set_names(struct sock *sk, const struct tsi_addr *local, const struct tsi_addr *peer);
 void tsi_name_loopback(struct tsi_addr *addr);
 __be16 tsi_addr_port(const struct tsi_addr *addr);
+bool tsi_addr_is_known(const struct tsi_addr *addr);
+void tsi_addr_know(const struct tsi_addr *addr, bool is_known);
 
 /* socket.c: what streams and datagrams share */
 struct sock *tsi_sock_new(struct net *net, struct socket *sock, int family, int type, int protocol);
@@ -168,6 +179,7 @@ int tsi_ioctl(struct sock *sk, int cmd, unsigned long arg);
 /* stream.c */
 void tsi_stream_init(struct sock *sk);
 void tsi_stream_close_locked(struct sock *sk, int err);
+bool tsi_stream_is_over(const struct sock *sk);
 void tsi_stream_rx(struct sock *sk, struct sk_buff *skb);
 void tsi_stream_connected(struct sock *sk, const struct virtio_vsock_hdr *hdr,
 			  const struct tsi_wire_answer *a, u32 len);
@@ -202,6 +214,14 @@ void tsi_stream_splice_eof(struct socket *sock);
 /* dgram.c */
 void tsi_dgram_rx(struct sock *sk, struct sk_buff *skb);
 void tsi_dgram_forget(struct sock *sk);
+int tsi_dgram_begin(struct sock *sk, struct msghdr *msg, struct tsi_out *out);
+int tsi_dgram_send(struct sock *sk, struct msghdr *msg, u32 len, struct tsi_out *out, bool noblock);
+
+/* cork.c */
+int tsi_cork_sendmsg(struct sock *sk, struct msghdr *msg, size_t len, bool more);
+int tsi_cork_set(struct sock *sk, sockptr_t val, unsigned int len);
+int tsi_cork_push(struct sock *sk, bool noblock);
+void tsi_cork_drop(struct sock *sk);
 
 /* cmsg.c */
 int tsi_cmsg_get(struct sock *sk, struct msghdr *msg, struct tsi_wire_dgram *d);
