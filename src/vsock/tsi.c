@@ -152,12 +152,13 @@ void sm_tsi_put_named(const struct sm_tsi *t, const struct sm_tsi_sock *s, int r
 {
 	union sm_tsi_addr a = { .in6 = { 0 } };
 	socklen_t len = sizeof(a);
+	bool named = s && getsockname(s->fd, &a.sa, &len) == 0;
 
 	memset(body, 0, SM_TSI_NAMED);
-	if (result == 0 && getsockname(s->fd, &a.sa, &len) < 0)
+	if (result == 0 && !named)
 		result = -errno;
 	sm_tsi_put32(body, (uint32_t)result);
-	if (result < 0)
+	if (!named)
 		return;
 	/* The port is at the same place in both, and in network order. */
 	a.in.sin_port = htobe16(sm_tsi_policy_inner(t->policy, s->proto, be16toh(a.in.sin_port)));

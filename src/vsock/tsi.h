@@ -178,7 +178,8 @@ bool sm_tsi_tell_error(struct sm_tsi *t, const struct sm_stream *s);
 
 void sm_tsi_answer(struct sm_tsi *t, const struct sm_tsi_req *q, const void *body, size_t len);
 void sm_tsi_result(struct sm_tsi *t, const struct sm_tsi_req *q, int result);
-/* result, and the socket's name as the guest is to see it: an answer of 136 bytes */
+/* result, and the socket's name as the guest is to see it, if there is a socket (NULL: none): an
+ * answer of 136 bytes */
 #define SM_TSI_NAMED 136u
 void sm_tsi_put_named(const struct sm_tsi *t, const struct sm_tsi_sock *s, int result,
 		      uint8_t body[SM_TSI_NAMED]);

@@ -430,7 +430,7 @@ int sm_tsi_sock_bind(struct sm_tsi_sock *s, const union sm_tsi_addr *a)
 	return 0;
 }
 
-/* A socket in the state of a call that is answered with its name, and an error if there is none. */
+/* With the name that it has, also where the call failed. */
 static void answer_named(struct sm_tsi *t, const struct sm_tsi_req *q, struct sm_tsi_sock *s, int r)
 {
 	uint8_t body[SM_TSI_NAMED];
@@ -500,13 +500,17 @@ void sm_tsi_connect(struct sm_tsi *t, const struct sm_tsi_req *q)
 	struct sm_tsi_sock *s = sm_tsi_find(t, q->key);
 	int r = start_connect(t, q, s);
 
-	if (s && s->state == SM_TSI_FRESH && r == -EALREADY)
-		s->state = SM_TSI_CONNECTING;
-	else if (s && s->state == SM_TSI_FRESH && r == 0)
+	if (s && s->state == SM_TSI_FRESH && r == 0) {
 		connected(s, 0);
-	else if (t->extended)
+		return;
+	}
+	if (s && s->state == SM_TSI_FRESH && r == -EALREADY) {
+		s->state = SM_TSI_CONNECTING;
+		r = -EINPROGRESS;
+	}
+	if (t->extended)
 		answer_named(t, q, s, r);
-	else
+	else if (r != -EINPROGRESS)
 		sm_tsi_result(t, q, r);
 }
 

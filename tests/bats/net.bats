@@ -220,6 +220,12 @@ annotated() {
 for name in ("127.0.0.1", 7001), ("192.0.2.1", 7100):
 	socket.create_connection(name)
 	print("made")')" = $'made\nmade' ]
+	# Also of a connect that does not wait.
+	[ "$(in_guest a python3 -c '
+import socket
+s = socket.socket()
+s.setblocking(False)
+print(s.connect_ex(("127.0.0.1", 7100)))')" = 13 ]
 	run in_guest a python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("192.0.2.1", 9))'
 	[[ $output == *'Permission denied'* ]]
 }
@@ -363,6 +369,31 @@ for _ in range(500):
 	[ "$(inside guest python3 -c "$ask" 7380 127.0.0.1)" = 'hello 127.0.0.1' ]
 	[ "$(inside guest python3 -c "$ask" 80 127.0.0.1)" = ECONNREFUSED ]
 	[ "$(in_guest a python3 -c 'import socket; s = socket.create_server(("127.0.0.2", 80)); print(s.getsockname()[1])')" = 80 ]
+}
+
+# A client of the guest and a listener of the guest, whose port is another one of the namespace: who is who, at both ends.
+@test "ports: within the guest a mapped port is the guest's, for streams and datagrams" {
+	annotated a '{"supermachine.io/ports": "7380:80, 7381:81"}' sleep 10000
+	in_guest a python3 -c '
+import socket
+for family, host in (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"):
+	l = socket.create_server((host, 80), family=family)
+	c = socket.create_connection((host, 80))
+	s, name = l.accept()
+	assert l.getsockname()[:2] == c.getpeername()[:2] == s.getsockname()[:2] == (host, 80)
+	assert name == c.getsockname() == s.getpeername()
+	c.sendall(b"x")
+	assert s.recv(1) == b"x"
+	a, b = (socket.socket(family, socket.SOCK_DGRAM) for _ in "ab")
+	a.bind((host, 80))
+	b.bind((host, 81))
+	a.sendto(b"x", b.getsockname())
+	assert b.recvfrom(1)[1][:2] == (host, 80)
+	b.connect((host, 80))
+	b.send(b"y")
+	assert a.recvfrom(1)[1][:2] == (host, 81)
+	assert b.getpeername()[:2] == (host, 80)
+print("good")' | grep -qx good
 }
 
 @test "network none: the guest's own loopback, and nothing of the namespace" {

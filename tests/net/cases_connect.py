@@ -7,7 +7,7 @@ import signal
 import socket
 import struct
 
-from lib import ANY, NOROUTE, OWN, PROHIBITED, SILENT, UNREACHABLE, case, err, libc, own, raw, tcp, timeval
+from lib import ANY, NOROUTE, OWN, PROHIBITED, SILENT, UNREACHABLE, case, libc, own, raw, tcp, timeval
 
 OUT = select.POLLOUT
 TARGETS = case(pairs=('self', 'out'))
@@ -138,24 +138,17 @@ def no_way(t):
 
 
 def no_way_non_blocking(t, host):
+	"""What is wrong with the address is said at once."""
 	s = tcp(t.f)
 	s.setblocking(False)
-	try:
-		s.connect((host[t.f], 80))
-		error = 0
-	except BlockingIOError:
-		t.until(s, OUT)
-		error = s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-	except OSError as e:
-		error = e.errno
-	t.note('error', err(error))
+	t.call('connect', s.connect, (host[t.f], 80))
 	t.sockerr('then', s)
 	t.poll('events', s)
+	t.names('after', s)
 
 
 @case()
 def no_route_non_blocking(t):
-	"""The errno at once, or EINPROGRESS and the errno by SO_ERROR: both are connect(2)'s to choose."""
 	no_way_non_blocking(t, NOROUTE)
 
 
@@ -333,6 +326,35 @@ def unspec_disconnects(t):
 	again = accept()
 	t.call('send_again', s.send, b'y')
 	t.call('other_again', again.recv, 1)
+
+
+@TARGETS
+def unspec_keeps_bound_port(t):
+	port, accept = target(t)
+	own_port = refused_port(t)
+	s = tcp(t.f)
+	s.bind((t.host, own_port))
+	s.connect((t.host, port))
+	accept()
+	t.note('unspec', raw(libc.connect, s.fileno(), b'\0' * 16, 16))
+	t.sockerr('error', s)
+	t.poll('events', s)
+	t.names('after', s)
+	t.call('listen', s.listen, 4)
+	t.names('listening', s)
+	t.call('client', tcp(t.f).connect, (t.host, own_port))
+	t.call('accept', lambda: s.accept() and None)
+
+
+@case()
+def unspec_while_connecting(t):
+	s = tcp(t.f)
+	s.setblocking(False)
+	t.call('connect', s.connect, (SILENT[t.f], 80))
+	t.note('unspec', raw(libc.connect, s.fileno(), b'\0' * 16, 16))
+	t.poll('events', s)
+	t.sockerr('error', s)
+	t.names('after', s)
 
 
 @case()

@@ -258,6 +258,39 @@ static void test_released_while_connecting(void **state)
 	assert_int_equal(flows(v), 0);
 }
 
+/* To a listener whose queue is full: the guest is told at once that it is under way and what its
+ * name is, and when there is room, that it has ended. */
+static void test_under_way(void **state)
+{
+	struct vg *v = *state;
+	int l = host_socket(AF_INET, SOCK_STREAM), first, fd;
+	struct sockaddr_in6 a, name = { 0 }, peer = { 0 };
+	socklen_t len = loopback(AF_INET, port_of(l), &a), peer_len = sizeof(peer);
+	struct msg m;
+
+	assert_int_equal(listen(l, 0), 0);
+	first = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(first, (struct sockaddr *)&a, len), 0);
+	assert_int_equal(tg_create(v, KEY, AF_INET, 1, 0), 0);
+	assert_int_equal(tg_addr(v, CONNECT, KEY, &a, len, &name), -EINPROGRESS);
+	assert_int_equal(name.sin6_family, AF_INET);
+	assert_int_not_equal(name.sin6_port, 0);
+	assert_true(tg_quiet(v));
+	close(accept(l, NULL, NULL));
+	tg_gets(v, CONNECT, KEY, &m);
+	assert_int_equal(get32(m.b), 0);
+	assert_memory_equal(m.b + 8, &name, len);
+	fd = accept(l, (struct sockaddr *)&peer, &peer_len);
+	assert_true(fd >= 0);
+	assert_memory_equal(&peer, &name, len);
+	tg_two(v, RELEASE, KEY, OUT);
+	tg_stream(v, SM_VSOCK_OP_RST, KEY, OUT, &m);
+	expect_flows(v, 0);
+	close(fd);
+	close(first);
+	close(l);
+}
+
 static void in_both_ways(struct vg *v, int family)
 {
 	struct sockaddr_in6 a, name = { 0 };
@@ -671,6 +704,7 @@ int main(void)
 		CASE(test_reset_by_guest),
 		CASE(test_refused),
 		CASE(test_released_while_connecting),
+		CASE(test_under_way),
 		CASE(test_in),
 		CASE(test_backlog),
 		CASE(test_slow_peer),

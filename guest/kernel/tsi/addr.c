@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Addresses: as user space gives them, as the wire has them, as names of a sock. */
+#include <linux/jhash.h>
 #include <net/ipv6.h>
 
 #include "tsi.h"
@@ -131,4 +132,31 @@ void tsi_name_loopback(struct tsi_addr *addr)
 	} else if (ipv6_addr_v4mapped(a6) && !a6->s6_addr32[3]) {
 		a6->s6_addr32[3] = htonl(INADDR_LOOPBACK);
 	}
+}
+
+/* Where connects were under way lately; which ones is of no consequence but for the time of calls.
+ */
+static u32 known[256];
+
+static u32 hash_addr(const struct tsi_addr *addr)
+{
+	return jhash(addr, tsi_addr_len(addr), 0) | 1;
+}
+
+bool tsi_addr_is_known(const struct tsi_addr *addr)
+{
+	u32 hash = hash_addr(addr);
+
+	return READ_ONCE(known[hash >> 24]) == hash;
+}
+
+void tsi_addr_know(const struct tsi_addr *addr, bool is_known)
+{
+	u32 hash = hash_addr(addr);
+	u32 *slot = &known[hash >> 24];
+
+	if (is_known)
+		WRITE_ONCE(*slot, hash);
+	else if (READ_ONCE(*slot) == hash)
+		WRITE_ONCE(*slot, 0);
 }

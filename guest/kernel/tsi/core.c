@@ -132,9 +132,7 @@ static void take_answer(u32 op, u32 key, const struct virtio_vsock_hdr *hdr,
 	if (sk && op == TSI_CONNECT && sk->sk_type == SOCK_STREAM) {
 		tsi_stream_connected(sk, hdr, a, len);
 		sock_put(sk);
-		return;
-	}
-	if (sk) {
+	} else if (sk) {
 		if (!result && len > sizeof(*a) &&
 		    tsi_addr_read(&name, a->data,
 				  min(le32_to_cpu(a->len), len - (u32)sizeof(*a)))) {

@@ -120,17 +120,11 @@ int tsi_request(struct tsi_key *k, const void *payload, u32 len, struct tsi_repl
 	return tsi_request_skb(k, skb, reply);
 }
 
-/* Asks, and does not wait for the answer. */
-int tsi_post(struct tsi_key *k, u32 op, const void *payload, u32 len)
+/* Asks, and does not wait for the answer. Takes the skb. */
+int tsi_post_skb(struct tsi_key *k, u32 op, struct sk_buff *skb)
 {
-	void *p;
-	struct sk_buff *skb = tsi_packet(op, k->key, len, GFP_KERNEL, &p);
-	int err;
+	int err = mutex_lock_killable(&k->lock);
 
-	if (!skb)
-		return -ENOMEM;
-	memcpy(p, payload, len);
-	err = mutex_lock_killable(&k->lock);
 	if (err) {
 		kfree_skb(skb);
 		return err;
@@ -138,6 +132,17 @@ int tsi_post(struct tsi_key *k, u32 op, const void *payload, u32 len)
 	err = start(k, op, skb, NULL);
 	mutex_unlock(&k->lock);
 	return err;
+}
+
+int tsi_post(struct tsi_key *k, u32 op, const void *payload, u32 len)
+{
+	void *p;
+	struct sk_buff *skb = tsi_packet(op, k->key, len, GFP_KERNEL, &p);
+
+	if (!skb)
+		return -ENOMEM;
+	memcpy(p, payload, len);
+	return tsi_post_skb(k, op, skb);
 }
 
 /* Until what was posted is answered. */

@@ -149,19 +149,25 @@ int tsi_getname(struct socket *sock, struct sockaddr *uaddr, int peer)
 {
 	struct sock *sk = sock->sk;
 	struct tsi_sock *tsk = tsi_sk(sk);
+	bool stream = sk->sk_type == SOCK_STREAM;
 	struct tsi_addr name;
-	int err;
+	int err = 0;
 
-	/* The first send of a datagram binds the socket; the host is asked, but not waited for. */
-	if (!peer && sk->sk_type == SOCK_DGRAM && tsk->key) {
-		err = tsi_settle(tsk->key, TSI_BIND);
+	/* A connect(2), or a datagram's first send, gives the socket its name; the host is asked,
+	 * but not waited for. */
+	if (!peer && (stream ? READ_ONCE(sk->sk_state) == TCP_SYN_SENT : tsk->key != NULL)) {
+		lock_sock(sk);
+		if (tsk->key)
+			err = tsi_settle(tsk->key, stream ? TSI_CONNECT : TSI_BIND);
+		release_sock(sk);
 		if (err)
 			return err;
 	}
 	spin_lock(&tsk->lock);
 	name = peer ? tsk->peer : tsk->local;
 	/* 2: accept4() asks for whom it accepted, who may be gone by now */
-	if (peer == 1 && sk->sk_type == SOCK_STREAM && sk->sk_state != TCP_ESTABLISHED)
+	if (peer == 1 && (stream ? sk->sk_state != TCP_ESTABLISHED || tsi_stream_is_over(sk)
+				 : !tsi_addr_port(&name)))
 		name.sa.sa_family = 0;
 	spin_unlock(&tsk->lock);
 	if (!name.sa.sa_family)
@@ -180,6 +186,15 @@ static int first_datagram(struct sock *sk)
 		n = skb->len;
 	spin_unlock_bh(&sk->sk_receive_queue.lock);
 	return n;
+}
+
+/* Unasked, the host tells only when half of its buffer was filled. */
+static void ask_for_credit(struct sock *sk)
+{
+	lock_sock(sk);
+	if (sk->sk_state == TCP_ESTABLISHED)
+		tsi_stream_op(tsi_sk(sk), VIRTIO_VSOCK_OP_CREDIT_REQUEST, 0);
+	release_sock(sk);
 }
 
 /* Reached through inet_ioctl() and inet6_ioctl(), which know those about interfaces and routes. */
@@ -202,9 +217,8 @@ int tsi_ioctl(struct sock *sk, int cmd, unsigned long arg)
 			   : sk_wmem_alloc_get(sk);
 		if (stream && sk->sk_state != TCP_ESTABLISHED)
 			n = 0;
-		/* Unasked, the host tells only when half of its buffer was filled. */
 		if (stream && n)
-			tsi_stream_op(tsk, VIRTIO_VSOCK_OP_CREDIT_REQUEST, 0);
+			ask_for_credit(sk);
 		break;
 	case SIOCATMARK:
 	case SIOCOUTQNSD:

@@ -26,17 +26,32 @@ void tsi_stream_close_locked(struct sock *sk, int err)
 	WRITE_ONCE(sk->sk_shutdown, SHUTDOWN_MASK);
 }
 
+/* Both ways have ended: TCP calls it closed, though the host still has its socket. */
+bool tsi_stream_is_over(const struct sock *sk)
+{
+	const struct tsi_sock *tsk = tsi_sk(sk);
+
+	return READ_ONCE(tsk->peer_fin) && READ_ONCE(tsk->fin_sent);
+}
+
 /* Forgets a connection or listener and what the host had for it; what comes next begins with a new
  * key. */
 static void start_over(struct sock *sk)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);
-	struct tsi_addr none;
+	struct tsi_addr none, local = tsk->local;
 
 	tsi_unhash(tsk);
 	spin_lock(&tsk->lock);
+	/* What the worker is about to do with it, it does not. */
+	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
 	tsi_addr_none(&none, sk->sk_family);
-	tsi_set_names(sk, &none, &none);
+	/* As TCP's, the name loses its address, and its port stays to be seen. */
+	if (!tsk->named) {
+		local = none;
+		local.in.sin_port = tsi_addr_port(&tsk->local);
+	}
+	tsi_set_names(sk, &local, &none);
 	tsk->peer.sa.sa_family = 0;
 	tsk->host = TSI_HOST_NONE;
 	tsk->accepted = false;
@@ -73,28 +88,56 @@ static void close_listener(struct sock *sk)
 	}
 }
 
-/* connect(2) to AF_UNSPEC, shutdown(2), and after a connect that failed. */
-static void disconnect(struct sock *sk)
+/* What bind(2) gave stays, also where the host has a new socket. */
+static int bind_again(struct sock *sk)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);
-	int state = READ_ONCE(sk->sk_state);
+	struct tsi_addr local = tsk->local, none;
+	int err = tsi_need_host(sk);
 
-	if (state == TCP_LISTEN)
+	if (!err)
+		err = tsi_request_name(sk, TSI_BIND, &local);
+	if (!err)
+		return 0;
+	/* Without a name, but named: listen(2) fails then. */
+	tsi_addr_none(&none, sk->sk_family);
+	spin_lock(&tsk->lock);
+	tsi_set_names(sk, &none, NULL);
+	spin_unlock(&tsk->lock);
+	return err;
+}
+
+/* connect(2) to AF_UNSPEC, shutdown(2), and after a connect that failed. */
+static int disconnect(struct sock *sk)
+{
+	struct tsi_sock *tsk = tsi_sk(sk);
+	int state = READ_ONCE(sk->sk_state), err = 0;
+	bool aborts = state == TCP_SYN_SENT;
+
+	if (state == TCP_LISTEN) {
 		close_listener(sk);
-	else if (state == TCP_SYN_SENT)
+	} else if (state == TCP_SYN_SENT) {
 		tsi_release_host(tsk->key->key, TSI_HOST_PORT);
-	else if (state == TCP_ESTABLISHED)
+	} else if (state == TCP_ESTABLISHED) {
+		aborts = !tsi_stream_is_over(sk);
 		tsi_stream_op(tsk, VIRTIO_VSOCK_OP_RST, 0);
+	}
 	/* The host's socket stays where it has not been connected: it may be bound and have
 	 * options. */
-	if (state != TCP_CLOSE || tsk->host == TSI_HOST_GONE)
+	if (state != TCP_CLOSE || tsk->host == TSI_HOST_GONE) {
 		start_over(sk);
+		err = tsk->named ? bind_again(sk) : 0;
+	}
 	spin_lock(&tsk->lock);
 	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
 	WRITE_ONCE(sk->sk_shutdown, 0);
-	sk->sk_err = 0;
+	if (aborts)
+		WRITE_ONCE(sk->sk_err, ECONNRESET);
 	spin_unlock(&tsk->lock);
 	sk->sk_disconnects++;
+	if (aborts)
+		sk_error_report(sk);
+	return err;
 }
 
 static int send_connect(struct sock *sk, const struct tsi_addr *addr)
@@ -126,7 +169,7 @@ static int send_connect(struct sock *sk, const struct tsi_addr *addr)
 	WRITE_ONCE(sk->sk_shutdown, 0);
 	WRITE_ONCE(sk->sk_state, TCP_SYN_SENT);
 	spin_unlock(&tsk->lock);
-	return tsi_send(skb);
+	return tsi_post_skb(tsk->key, TSI_CONNECT, skb);
 }
 
 static int start_connect(struct sock *sk, const struct sockaddr *uaddr, int len)
@@ -160,12 +203,27 @@ static long wait_connected(struct sock *sk, long timeo)
 	return timeo;
 }
 
+/* After a connect that is not to wait was begun: what is wrong with the address itself, a route
+ * that is not there or a policy, is to be told by the call, what the peer says later. Where a
+ * connect was under way lately the host's word is not waited for. */
+static int begun(struct sock *sk)
+{
+	struct tsi_sock *tsk = tsi_sk(sk);
+	int err = tsi_addr_is_known(&tsk->peer) ? 0 : tsi_settle(tsk->key, TSI_CONNECT);
+
+	if (err)
+		return err;
+	if (sk->sk_state != TCP_CLOSE || READ_ONCE(sk->sk_err) == ECONNREFUSED)
+		return -EINPROGRESS;
+	return 0;
+}
+
 /* What the state of the socket says to connect(2), as inet_stream_connect() has it. */
 static int do_connect(struct socket *sock, const struct sockaddr *uaddr, int len, int flags)
 {
 	struct sock *sk = sock->sk;
+	long timeo = sock_sndtimeo(sk, flags & O_NONBLOCK);
 	int err = -EALREADY;
-	long timeo;
 
 	if (sock->state == SS_CONNECTED)
 		return -EISCONN;
@@ -176,11 +234,12 @@ static int do_connect(struct socket *sock, const struct sockaddr *uaddr, int len
 		if (err)
 			return err;
 		sock->state = SS_CONNECTING;
-		err = -EINPROGRESS;
+		err = timeo ? -EINPROGRESS : begun(sk);
+		if (err && !timeo)
+			return err;
 	} else if (sock->state != SS_CONNECTING) {
 		return -EINVAL;
 	}
-	timeo = sock_sndtimeo(sk, flags & O_NONBLOCK);
 	if (sk->sk_state == TCP_SYN_SENT) {
 		if (!timeo)
 			return err;
@@ -207,7 +266,7 @@ static int stream_connect(struct socket *sock, struct sockaddr *uaddr, int len, 
 		return -EINVAL;
 	lock_sock(sk);
 	if (uaddr->sa_family == AF_UNSPEC) {
-		disconnect(sk);
+		err = disconnect(sk);
 		sock->state = SS_UNCONNECTED;
 	} else {
 		err = do_connect(sock, uaddr, len, flags);
@@ -216,7 +275,7 @@ static int stream_connect(struct socket *sock, struct sockaddr *uaddr, int len, 
 	return err;
 }
 
-/* CONNECT's answer. */
+/* CONNECT's answer, or two of them: that it is under way, and how it ended. */
 void tsi_stream_connected(struct sock *sk, const struct virtio_vsock_hdr *hdr,
 			  const struct tsi_wire_answer *a, u32 len)
 {
@@ -231,14 +290,19 @@ void tsi_stream_connected(struct sock *sk, const struct virtio_vsock_hdr *hdr,
 		spin_unlock(&tsk->lock);
 		return;
 	}
+	if (named)
+		tsi_set_names(sk, &name, NULL);
+	tsi_addr_know(&tsk->peer, !result || result == -EINPROGRESS || result == -ECONNREFUSED);
+	if (result == -EINPROGRESS) {
+		spin_unlock(&tsk->lock);
+		return;
+	}
 	if (result == -EBADF) {
 		WRITE_ONCE(tsk->host, TSI_HOST_NONE);
 		tsi_stream_close_locked(sk, ENOBUFS);
 	} else if (result) {
 		tsi_stream_close_locked(sk, result < 0 && result >= -MAX_ERRNO ? -result : EIO);
 	} else {
-		if (named)
-			tsi_set_names(sk, &name, NULL);
 		tsk->peer_buf_alloc = le32_to_cpu(hdr->buf_alloc);
 		WRITE_ONCE(sk->sk_state, TCP_ESTABLISHED);
 	}
@@ -309,7 +373,7 @@ static void inherit(struct sock *sk, const struct sock *from)
 	tsi_sk(sk)->buf_alloc = tsi_sk(from)->buf_alloc;
 }
 
-static struct sock *new_child(struct sock *listener, u32 host_port, u32 buf_alloc,
+static struct sock *new_child(struct sock *listener, const struct virtio_vsock_hdr *hdr,
 			      const struct tsi_wire_accepted *a)
 {
 	struct sock *sk = tsi_sock_new(sock_net(listener), NULL, listener->sk_family, SOCK_STREAM,
@@ -321,12 +385,16 @@ static struct sock *new_child(struct sock *listener, u32 host_port, u32 buf_allo
 		return NULL;
 	tsk = tsi_sk(sk);
 	inherit(sk, listener);
-	tsk->key = tsi_sk(listener)->key;
-	refcount_inc(&tsk->key->ref);
-	tsk->host_port = host_port;
+	/* The listener's own may be another by now. */
+	tsk->key = tsi_key_find(le32_to_cpu(hdr->dst_port));
+	if (!tsk->key) {
+		sock_put(sk);
+		return NULL;
+	}
+	tsk->host_port = le32_to_cpu(a->host_port);
 	tsk->host = TSI_HOST_OPEN;
 	tsk->accepted = true;
-	tsk->peer_buf_alloc = buf_alloc;
+	tsk->peer_buf_alloc = le32_to_cpu(hdr->buf_alloc);
 	if (!tsi_addr_read(&local, a->local, min_t(u32, le32_to_cpu(a->local_len), TSI_ADDR_FIELD)))
 		tsi_addr_none(&local, sk->sk_family);
 	if (!tsi_addr_read(&peer, a->peer, min_t(u32, le32_to_cpu(a->peer_len), TSI_ADDR_FIELD)))
@@ -341,14 +409,14 @@ void tsi_stream_accepted(struct sock *listener, const struct virtio_vsock_hdr *h
 			 const struct tsi_wire_accepted *a)
 {
 	struct tsi_sock *ltsk = tsi_sk(listener);
-	u32 host_port = le32_to_cpu(a->host_port);
 	struct sock *sk = NULL;
 	bool queued = false;
 
 	if (READ_ONCE(listener->sk_state) == TCP_LISTEN)
-		sk = new_child(listener, host_port, le32_to_cpu(hdr->buf_alloc), a);
+		sk = new_child(listener, hdr, a);
 	if (sk) {
 		tsi_hash(tsi_sk(sk));
+		tsi_stream_op(tsi_sk(sk), VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0);
 		spin_lock(&ltsk->lock);
 		if (listener->sk_state == TCP_LISTEN) {
 			list_add_tail(&tsi_sk(sk)->accept_node, &ltsk->accept_queue);
@@ -359,10 +427,9 @@ void tsi_stream_accepted(struct sock *listener, const struct virtio_vsock_hdr *h
 		spin_unlock(&ltsk->lock);
 	}
 	if (queued) {
-		tsi_stream_op(tsi_sk(sk), VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0);
 		listener->sk_data_ready(listener);
 	} else {
-		tsi_stream_rst(le32_to_cpu(hdr->dst_port), host_port);
+		tsi_stream_rst(le32_to_cpu(hdr->dst_port), le32_to_cpu(a->host_port));
 		if (sk)
 			tsi_unhash(tsi_sk(sk));
 	}
@@ -520,6 +587,7 @@ void tsi_stream_rx(struct sock *sk, struct sk_buff *skb)
 void tsi_stream_reset_all(struct sock *sk)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);
+	struct tsi_addr none;
 
 	spin_lock(&tsk->lock);
 	if (sk->sk_state != TCP_CLOSE) {
@@ -527,27 +595,14 @@ void tsi_stream_reset_all(struct sock *sk)
 		WRITE_ONCE(tsk->host, TSI_HOST_GONE);
 	} else if (tsk->host == TSI_HOST_OPEN) {
 		/* Bound at most: the next call begins anew. */
+		tsi_addr_none(&none, sk->sk_family);
+		tsi_set_names(sk, &none, NULL);
 		WRITE_ONCE(sk->sk_err, ECONNRESET);
 		WRITE_ONCE(tsk->host, TSI_HOST_NONE);
 	}
 	spin_unlock(&tsk->lock);
 	sk->sk_state_change(sk);
 	sk_error_report(sk);
-}
-
-/* A listener that is shut down keeps its name, for the next listen(2). */
-static int stop_listening(struct sock *sk)
-{
-	struct tsi_sock *tsk = tsi_sk(sk);
-	struct tsi_addr local = tsk->local;
-	int err;
-
-	disconnect(sk);
-	err = tsi_need_host(sk);
-	if (!err)
-		err = tsi_request_name(sk, TSI_BIND, &local);
-	tsk->named = true;
-	return err;
 }
 
 static int stream_shutdown(struct socket *sock, int how)
@@ -566,17 +621,14 @@ static int stream_shutdown(struct socket *sock, int how)
 	case TCP_LISTEN:
 		if (!(how & RCV_SHUTDOWN))
 			break;
-		err = stop_listening(sk);
-		sock->state = SS_UNCONNECTED;
-		break;
-	case TCP_SYN_SENT:
-		disconnect(sk);
-		sock->state = SS_UNCONNECTED;
-		break;
-	case TCP_CLOSE:
-		err = -ENOTCONN;
 		fallthrough;
+	case TCP_SYN_SENT:
+		err = disconnect(sk);
+		sock->state = SS_UNCONNECTED;
+		break;
 	default:
+		if (sk->sk_state == TCP_CLOSE || tsi_stream_is_over(sk))
+			err = -ENOTCONN;
 		if (how & SEND_SHUTDOWN)
 			tsi_stream_flush(sk);
 		spin_lock(&tsk->lock);
