@@ -6,6 +6,7 @@
 #	namespace NAME            makes one as tests/net expects it, with its native peer in it
 #	namespaces_gone           ends the peers and removes them
 #	inside NAME CMD…          runs it natively there
+#	no_complaints             of the guests' kernels on their consoles; one built with --debug has more
 #	debian_bundle DIR NS CMD… a bundle of the root file system $ROOTFS; NS: a name, "new" or "host"
 #	guest NS CMD…             runs it in a container of its own, to its end
 
@@ -37,6 +38,10 @@ namespaces_gone() {
 	for holder in $(ip netns list | awk -v p="$PREFIX-" 'index($1, p) == 1 { print $1 }'); do
 		ip netns del "$holder"
 	done
+}
+
+no_complaints() {
+	! cat "$ROOT"/*/console.log 2> /dev/null | grep -E -A 60 'BUG: |WARNING: |INFO: (possible|task|rcu)'
 }
 
 # All capabilities, as the native run has them; many descriptors; nothing of the root is written to.

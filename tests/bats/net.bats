@@ -27,6 +27,13 @@ setup() {
 	ID=t$$-$BATS_TEST_NUMBER
 }
 
+teardown() {
+	local status=0
+	no_complaints || status=1
+	leave_nothing
+	return "$status"
+}
+
 # Starts a container in the background: start NAME NS CMD…; what it writes is in $BATS_TEST_TMPDIR/NAME.out.
 start() {
 	local name=$1
@@ -567,8 +574,8 @@ listens() { [ -n "$(inside "$1" ss -Hltn "sport = :$2")" ]; }
 
 @test "socat: TCP, UDP and IPv6 echo, and a relay between families" {
 	start a guest sh -c '
-		socat TCP-LISTEN:7601,fork,reuseaddr EXEC:cat & socat UDP-LISTEN:7602,fork EXEC:cat &
-		socat TCP6-LISTEN:7603,fork,reuseaddr TCP4:127.0.0.1:7601 & wait'
+		socat -t 30 TCP-LISTEN:7601,fork,reuseaddr EXEC:cat & socat UDP-LISTEN:7602,fork EXEC:cat &
+		socat -t 30 TCP6-LISTEN:7603,fork,reuseaddr TCP4:127.0.0.1:7601 & wait'
 	eventually listens guest 7603
 	eventually listens guest 7601
 	in_guest a sh -c 'echo tcp | socat -t 30 - TCP:127.0.0.1:7601' | grep -qx tcp

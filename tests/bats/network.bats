@@ -22,7 +22,6 @@ setup_file() {
 	END
 }
 
-eval "leave_nothing() $(declare -f teardown | tail -n +2)"
 teardown() {
 	[ -z "${SERVER-}" ] || kill "$SERVER"
 	leave_nothing

@@ -189,6 +189,16 @@ def info_close_wait(t):
 
 
 @case()
+def timestamping(t):
+	"""OPT_ID needs a connection, in TCP."""
+	flags = 0x10 | 0x80	# software, OPT_ID
+	for state in STATES:
+		t.note(state, round_trip(t, in_state(t, state), SOL, 37, (0x10, flags, 0, flags)))
+	t.note('udp', round_trip(t, udp(t.f), SOL, 37, (0x10, flags, 0)))
+	t.call('short', udp(t.f).setsockopt, SOL, 37, b'\0\0')
+
+
+@case()
 def sizes(t):
 	"""Value and length arguments that do not fit."""
 	s = tcp(t.f)

@@ -210,6 +210,41 @@ static int set_on_host(struct sock *sk, int level, int name, sockptr_t val, unsi
 	return err;
 }
 
+/* With OPT_ID sock_setsockopt() looks for a number in the tcp_sock that a stream has not. */
+static int set_timestamping(struct sock *sk, int name, sockptr_t val, unsigned int len)
+{
+	struct so_timestamping ts = {};
+	int id, err = -EINVAL;
+
+	if (len < sizeof(int))
+		return -EINVAL;
+	if (copy_from_sockptr(&ts, val, len == sizeof(ts) ? sizeof(ts) : sizeof(int)))
+		return -EFAULT;
+	id = ts.flags & SOF_TIMESTAMPING_OPT_ID;
+	ts.flags &= ~id;
+	lock_sock(sk);
+	if (!id || (sk->sk_tsflags & id) ||
+	    (sk->sk_state != TCP_CLOSE && sk->sk_state != TCP_LISTEN))
+		err = sock_set_timestamping(sk, name, ts);
+	if (!err)
+		WRITE_ONCE(sk->sk_tsflags, sk->sk_tsflags | id);
+	release_sock(sk);
+	return err;
+}
+
+/* What needs no host, and what of the rest is the guest's too. */
+static int set_here(struct socket *sock, int level, int name, sockptr_t val, unsigned int len)
+{
+	struct sock *sk = sock->sk;
+
+	if (level == SOL_UDP)
+		return tsi_cork_set(sk, val, len);
+	if (sk->sk_type == SOCK_STREAM &&
+	    (name == SO_TIMESTAMPING_OLD || name == SO_TIMESTAMPING_NEW))
+		return set_timestamping(sk, name, val, len);
+	return sock_setsockopt(sock, level, name, val, len);
+}
+
 int tsi_setsockopt(struct socket *sock, int level, int name, sockptr_t val, unsigned int len)
 {
 	struct sock *sk = sock->sk;
@@ -222,11 +257,8 @@ int tsi_setsockopt(struct socket *sock, int level, int name, sockptr_t val, unsi
 	case UNSUPPORTED:
 		return -EOPNOTSUPP;
 	case HERE:
-		if (level == SOL_UDP)
-			return tsi_cork_set(sk, val, len);
-		fallthrough;
 	case BOTH:
-		err = sock_setsockopt(sock, level, name, val, len);
+		err = set_here(sock, level, name, val, len);
 		if (err || where == HERE)
 			return err;
 		break;

@@ -449,6 +449,7 @@ static int wait_for_child(struct sock *sk, long timeo)
 		release_sock(sk);
 		if (!READ_ONCE(tsk->accept_len) && READ_ONCE(sk->sk_state) == TCP_LISTEN)
 			timeo = schedule_timeout(timeo);
+		sched_annotate_sleep();
 		lock_sock(sk);
 		err = 0;
 		if (tsk->accept_len)
