@@ -137,6 +137,18 @@ idle_streams() {
 	grep -q 'more are refused until some are closed' "$(find "$ROOT" -name vmm.log)"
 }
 
+@test "load: any calls at once on sockets that processes share" {
+	local before seed=$RANDOM
+	debian_bundle "$BATS_TEST_TMPDIR/a" guest sleep 10000
+	edit_config "$BATS_TEST_TMPDIR/a/config.json" '.annotations["supermachine.io/vcpus"] = "2"'
+	sm run -d --bundle "$BATS_TEST_TMPDIR/a" "$ID-a" > "$BATS_TEST_TMPDIR/a.out" 2>&1 < /dev/null
+	in_guest a python3 /net/chaos.py 0 1 100
+	before=$(vmm_fds "$ID-a")
+	echo "seed $seed"
+	in_guest a python3 /net/chaos.py "$seed" "${SM_NET_CHAOS:-20}" 200
+	eventually fds_are "$before"
+}
+
 # ---- where a container stands
 
 hello='
