@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 
-from cases_connect import sockaddr
+from cases_connect import refused_port, sockaddr
 from lib import ANY, LOOPBACK, NOROUTE, OWN, as_end, case, in_child, libc, own, raw, tcp, timeval, udp
 
 SOCK_CLOEXEC = socket.SOCK_CLOEXEC
@@ -310,6 +310,27 @@ def listener_shut_down(t):
 	t.name('local', s.getsockname)	# the port was the kernel's choice: it is another now
 	t.call('again', lambda: client(t, s.getsockname()[1]) and None)
 	t.call('accept_again', lambda: s.accept() and None)
+
+
+@case()
+def listener_shut_down_with_connections(t):
+	"""The address that was bound is had again although there are connections from it, and no other."""
+	port = refused_port(t)
+	s = tcp(t.f)
+	s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+	if t.f == 6:
+		s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+	s.bind((ANY[t.f], port))
+	s.listen(4)
+	c = client(t, port)
+	t.keep.append(s.accept()[0])
+	t.call('rd', s.shutdown, socket.SHUT_RD)
+	t.call('listen', s.listen, 4)
+	t.names('again', s)
+	t.call('client', lambda: client(t, port) and None)
+	t.call('accept', lambda: s.accept() and None)
+	if t.f == 6:
+		t.call('v4', tcp(4).connect, ('127.0.0.1', port))
 
 
 @case()

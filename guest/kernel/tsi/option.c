@@ -210,6 +210,32 @@ static int set_on_host(struct sock *sk, int level, int name, sockptr_t val, unsi
 	return err;
 }
 
+/* What decides where a socket may be bound, to a new one of the host's. With the sock locked. */
+int tsi_options_again(struct sock *sk)
+{
+	const struct {
+		int level, name;
+		bool on;
+	} options[] = {
+		{ SOL_SOCKET, SO_REUSEADDR, sk->sk_reuse },
+		{ SOL_SOCKET, SO_REUSEPORT, sk->sk_reuseport },
+		{ SOL_IPV6, IPV6_V6ONLY, sk->sk_ipv6only },
+	};
+	struct tsi_sock *tsk = tsi_sk(sk);
+	const int on = 1;
+	struct option o;
+	int i, err = 0;
+
+	memcpy(o.val, &on, sizeof(on));
+	for (i = 0; i < ARRAY_SIZE(options) && !err; i++) {
+		if (!options[i].on)
+			continue;
+		fill(&o, tsk, options[i].level, options[i].name, sizeof(on));
+		err = tsi_post(tsk->key, TSI_SETSOCKOPT, &o, sizeof(o.o) + sizeof(on));
+	}
+	return err;
+}
+
 /* With OPT_ID sock_setsockopt() looks for a number in the tcp_sock that a stream has not. */
 static int set_timestamping(struct sock *sk, int name, sockptr_t val, unsigned int len)
 {

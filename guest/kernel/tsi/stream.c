@@ -96,6 +96,8 @@ static int bind_again(struct sock *sk)
 	int err = tsi_need_host(sk);
 
 	if (!err)
+		err = tsi_options_again(sk);
+	if (!err)
 		err = tsi_request_name(sk, TSI_BIND, &local);
 	if (!err)
 		return 0;

@@ -229,6 +229,7 @@ void tsi_cmsg_put(struct sock *sk, struct msghdr *msg, const struct tsi_wire_dgr
 
 /* option.c */
 int tsi_setsockopt(struct socket *sock, int level, int name, sockptr_t val, unsigned int len);
+int tsi_options_again(struct sock *sk);
 int tsi_getsockopt(struct socket *sock, int level, int name, char __user *val, int __user *len);
 
 #endif
