@@ -501,18 +501,25 @@ def linger_waits(t):
 	t.note('there', work.end()[0])
 
 
+def fill_up(s):
+	"""Until nobody on the way takes any more."""
+	s.setblocking(False)
+	p = select.poll()
+	p.register(s, select.POLLOUT)
+	while p.poll(2000):
+		try:
+			s.send(b'x' * 65536)
+		except BlockingIOError:
+			pass
+	s.setblocking(True)
+
+
 @both_ends
 def linger_times_out(t):
 	"""The peer reads nothing: close(2) comes back after the linger time."""
 	a, b = t.pair()
 	a.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 1))
-	a.setblocking(False)
-	try:
-		while True:
-			a.send(b'x' * 65536)
-	except BlockingIOError:
-		pass
-	a.setblocking(True)
+	fill_up(a)
 	begin = time.monotonic()
 	t.call('close', a.close)
 	t.note('waited', 0.5 <= time.monotonic() - begin < 20)

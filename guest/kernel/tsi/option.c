@@ -342,6 +342,19 @@ static bool is_level(const struct sock *sk, int level)
 	       (level == SOL_UDP && sk->sk_protocol == IPPROTO_UDP);
 }
 
+/* How far the host's TCP is, or 0. With the sock locked. */
+int tsi_tcp_state(struct sock *sk)
+{
+	u8 state = 0;
+	struct tsi_reply reply = { .op = TSI_GETSOCKOPT, .data = &state, .len = sizeof(state) };
+	struct option o;
+	int err;
+
+	fill(&o, tsi_sk(sk), SOL_TCP, TCP_INFO, sizeof(state));
+	err = tsi_request(tsi_sk(sk)->key, &o.o, sizeof(o.o), &reply);
+	return err || !reply.len ? 0 : state;
+}
+
 /* 0 or -errno; *len is room first, then bytes. */
 static int get(struct sock *sk, int level, int name, u8 *data, u32 *len)
 {

@@ -649,36 +649,6 @@ static int stream_shutdown(struct socket *sock, int how)
 	return err;
 }
 
-/* Until the host has written everything and closed. */
-static void linger(struct sock *sk)
-{
-	DEFINE_WAIT_FUNC(wait, woken_wake_function);
-	long timeo = sk->sk_lingertime;
-
-	add_wait_queue(sk_sleep(sk), &wait);
-	while (sk->sk_state == TCP_ESTABLISHED && timeo && !signal_pending(current))
-		sk_wait_event(sk, &timeo, READ_ONCE(sk->sk_state) != TCP_ESTABLISHED, &wait);
-	remove_wait_queue(sk_sleep(sk), &wait);
-}
-
-/* Bytes that nobody read make it an abort, as with TCP. */
-static void close_connection(struct sock *sk)
-{
-	struct tsi_sock *tsk = tsi_sk(sk);
-	bool lingers = sock_flag(sk, SOCK_LINGER) && !(current->flags & PF_EXITING);
-
-	tsi_stream_flush(sk);
-	if (tsi_stream_unread(tsk) || (sock_flag(sk, SOCK_LINGER) && !sk->sk_lingertime)) {
-		tsi_stream_op(tsk, VIRTIO_VSOCK_OP_RST, 0);
-		return;
-	}
-	WRITE_ONCE(sk->sk_shutdown, SHUTDOWN_MASK);
-	tsi_stream_op(tsk, VIRTIO_VSOCK_OP_SHUTDOWN,
-		      VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND);
-	if (lingers)
-		linger(sk);
-}
-
 static int stream_release(struct socket *sock)
 {
 	struct sock *sk = sock->sk;
@@ -694,7 +664,7 @@ static int stream_release(struct socket *sock)
 	if (state == TCP_LISTEN)
 		close_listener(sk);
 	else if (state == TCP_ESTABLISHED)
-		close_connection(sk);
+		tsi_stream_close_connection(sk);
 	else if (tsk->host == TSI_HOST_OPEN)
 		tsi_release_host(tsk->key->key, tsk->host_port);
 	spin_lock(&tsk->lock);

@@ -211,6 +211,9 @@ ssize_t tsi_stream_sendpage(struct socket *sock, struct page *page, int offset, 
 			    int flags);
 void tsi_stream_splice_eof(struct socket *sock);
 
+/* stream_close.c */
+void tsi_stream_close_connection(struct sock *sk);
+
 /* dgram.c */
 void tsi_dgram_rx(struct sock *sk, struct sk_buff *skb);
 void tsi_dgram_forget(struct sock *sk);
@@ -230,6 +233,7 @@ void tsi_cmsg_put(struct sock *sk, struct msghdr *msg, const struct tsi_wire_dgr
 /* option.c */
 int tsi_setsockopt(struct socket *sock, int level, int name, sockptr_t val, unsigned int len);
 int tsi_options_again(struct sock *sk);
+int tsi_tcp_state(struct sock *sk);
 int tsi_getsockopt(struct socket *sock, int level, int name, char __user *val, int __user *len);
 
 #endif
