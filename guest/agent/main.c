@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sm-agent, PID 1 of the VM. Everything on the way to the first container costs time that somebody
- * waits for: the VM is set up while the connection to the host is made.
+ * waits for: to connect to the host is the first thing done, and all is set up while that is made.
  */
 #include <errno.h>
 #include <signal.h>
@@ -33,10 +33,9 @@ static void on_closed(void *arg, struct sm_rpc *rpc, int err)
 	connect_host(g);
 }
 
-static void connect_host(void *arg)
+/* fd: of sm_link_connect() */
+static void meet_host(struct sm_guest *g, int fd)
 {
-	struct sm_guest *g = arg;
-	int fd = sm_link_connect(&g->link, SM_AGENT_PORT);
 	int r = fd;
 
 	sm_vm_settle(g);
@@ -57,6 +56,13 @@ static void connect_host(void *arg)
 		sm_timer_set(g->loop, g->retry, RETRY_NS);
 	else if (sm_timer_add(g->loop, RETRY_NS, connect_host, g, &g->retry) < 0)
 		sm_vm_end(g);
+}
+
+static void connect_host(void *arg)
+{
+	struct sm_guest *g = arg;
+
+	meet_host(g, sm_link_connect(&g->link, SM_AGENT_PORT));
 }
 
 static void on_signal(void *arg, int signo)
@@ -108,7 +114,7 @@ int main(int argc, char **argv)
 {
 	struct sm_guest g = { .host = "/run/host", .cgroup_root = "/sys/fs/cgroup" };
 	struct timespec began;
-	int r;
+	int r, fd;
 
 	clock_gettime(CLOCK_BOOTTIME, &began);
 	g.began_ns = (uint64_t)began.tv_sec * 1000000000u + (uint64_t)began.tv_nsec;
@@ -116,9 +122,10 @@ int main(int argc, char **argv)
 	sm_log_setup(2, SM_LOG_TEXT, SM_LOG_WARN);
 	if (!g.vm && parse(&g, argc, argv) < 0)
 		return 2;
+	fd = sm_link_connect(&g.link, SM_AGENT_PORT);
 	r = set_up(&g);
 	if (r == 0) {
-		connect_host(&g);
+		meet_host(&g, fd);
 		r = sm_loop_run(g.loop);
 	}
 	sm_error("sm-agent: the event loop ended: %s", strerrordesc_np(-r));

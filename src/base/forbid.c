@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -77,8 +76,6 @@ int sm_forbid_record(const char *who, const char *ending, const char *const *nam
 	record_ending = ending;
 	record_names = names;
 	record_nnames = n;
-	/* Lines of the log have a time, and the first one reads the time zone's file. */
-	tzset();
 	/* One arena: further ones would need mprotect(), and the threads that allocate are few. */
 	mallopt(M_ARENA_MAX, 1);
 	return sigaction(SIGSYS, &sa, NULL) < 0 ? -errno : 0;

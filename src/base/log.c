@@ -95,14 +95,28 @@ static void put_quoted(struct sm_buf *b, const char *s, enum sm_log_format forma
 	sm_buf_put(b, "\"", 1);
 }
 
+/* Years are counted from March, so that leap days come last. */
+void sm_log_time(char when[static SM_LOG_TIME_LEN], uint64_t now)
+{
+	unsigned int day = (unsigned int)(now / 86400) + 719468;
+	unsigned int second = (unsigned int)(now % 86400);
+	unsigned int era = day / 146097, of_era = day % 146097;
+	unsigned int year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+	unsigned int of_year = of_era - (365 * year + year / 4 - year / 100);
+	unsigned int month = (5 * of_year + 2) / 153;
+
+	snprintf(when, SM_LOG_TIME_LEN, "%04u-%02u-%02uT%02u:%02u:%02uZ",
+		 (era * 400 + year + (month >= 10)) % 10000,
+		 (month < 10 ? month + 3 : month - 9) % 100,
+		 (of_year - (153 * month + 2) / 5 + 1) % 100, second / 3600, second / 60 % 60,
+		 second % 60);
+}
+
 static void put_line(struct sm_buf *line, enum sm_log_level level, const char *msg)
 {
-	char when[32];
-	struct tm tm;
-	time_t now = time(NULL);
+	char when[SM_LOG_TIME_LEN];
 
-	gmtime_r(&now, &tm);
-	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	sm_log_time(when, (uint64_t)time(NULL));
 	if (sink.format == SM_LOG_JSON) {
 		sm_buf_printf(line, "{\"level\":\"%s\",\"msg\":", level_names[level]);
 		put_quoted(line, msg, SM_LOG_JSON);

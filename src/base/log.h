@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * The log sink, the one piece of process-wide mutable state. Lines have runc's two shapes, because
@@ -22,6 +23,11 @@ enum sm_log_format { SM_LOG_TEXT, SM_LOG_JSON, SM_LOG_FORMAT_NUM };
 void sm_log_setup(int fd, enum sm_log_format format, enum sm_log_level max);
 
 void sm_log(enum sm_log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Seconds since 1970 as the lines have them, in UTC. gmtime() and strftime() would read the time zone's file
+ * first, which sm-vmm in its jail has not. */
+#define SM_LOG_TIME_LEN 21
+void sm_log_time(char when[static SM_LOG_TIME_LEN], uint64_t now);
 
 #define sm_error(...) sm_log(SM_LOG_ERROR, __VA_ARGS__)
 #define sm_warn(...) sm_log(SM_LOG_WARN, __VA_ARGS__)

@@ -100,6 +100,7 @@ static int set_record(struct jail *j)
 
 /* ---- namespaces ----------------------------------------------------------------------------- */
 
+/* All of them at once, or else those that may be had. */
 static int make_namespaces(struct jail *j)
 {
 	static const struct {
@@ -111,8 +112,13 @@ static int make_namespaces(struct jail *j)
 		{ CLONE_NEWUTS, "uts" },
 		{ CLONE_NEWCGROUP, "cgroup" },
 	};
+	size_t n = SM_ARRAY_SIZE(all);
 
-	for (size_t i = 0; i < SM_ARRAY_SIZE(all); i++) {
+	if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) == 0) {
+		j->own_mounts = true;
+		n = 0;
+	}
+	for (size_t i = 0; i < n; i++) {
 		if (unshare(all[i].flag) == 0)
 			j->own_mounts |= all[i].flag == CLONE_NEWNS;
 		else

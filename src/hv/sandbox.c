@@ -607,7 +607,15 @@ static const struct sm_rpc_service service = {
 
 static void on_agent_connected(void *arg)
 {
-	sm_sandbox_reached(arg, SM_STEP_HELLO);
+	struct sm_sandbox *sb = arg;
+	bool first = !sb->step_ns[SM_STEP_HELLO];
+
+	sm_sandbox_reached(sb, SM_STEP_HELLO);
+	if (first)
+		sm_debug("sm-vmm: agent connected: ns from %llu: machine %llu agent %llu",
+			 (unsigned long long)sb->c.started_ns,
+			 (unsigned long long)sb->step_ns[SM_STEP_BOOT],
+			 (unsigned long long)sb->step_ns[SM_STEP_HELLO]);
 }
 
 static void on_agent_ready(void *arg, const AGENT(HelloResponse) *hello)

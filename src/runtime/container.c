@@ -566,7 +566,7 @@ static int talk(struct sm_container *c, struct sm_err *err)
 		return sm_err_wrap(err, "unable to start container process");
 	log_step(c, "container created");
 	if (c->rt->debug)
-		sm_session_log_times(c->session);
+		sm_session_log_times(c->session, c->launch.launched_ns);
 	return send_pidfd(c, err);
 }
 
@@ -718,7 +718,7 @@ int sm_container_start(struct sm_container *c, struct sm_err *err)
 	if (r < 0)
 		return sm_err_wrap(err, "unable to start container process");
 	if (c->rt->debug)
-		sm_session_log_times(c->session);
+		sm_session_log_times(c->session, c->launch.launched_ns);
 	return sm_container_started(&c->store, c->state, c->config, err);
 }
 

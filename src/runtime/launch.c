@@ -8,7 +8,8 @@
  *	its pid and start time into state.json
  *	its pid into the cgroups
  *	go ─────────────────────────────────────────►	session, netns, descriptors, exec
- *	reads `status` to its end  ◄─────────────────	closed by exec, or a struct failure
+ *	reads `status` to its end  ◄─────────────────	struct report: the time of the exec; then closed
+ *							by it, or another: what failed
  *
  * If sm-runtime is killed before `go`, the child reads the end of the pipe and is gone; after it,
  * the container can be found by state.json, and sm-vmm gives up by itself when its control socket
@@ -68,9 +69,10 @@ static const char *const step_names[] = {
 };
 _Static_assert(SM_ARRAY_SIZE(step_names) == STEP_NUM, "a name for each step");
 
-struct failure {
+struct report {
+	uint64_t ns;
 	enum step step;
-	int code;
+	int code;	/* 0: not failed so far */
 };
 
 struct fds {		/* -1 where not open */
@@ -201,7 +203,7 @@ static pid_t fork_namespace(void)
 
 static void exec_vmm(const struct sm_launch_config *c, char **argv, struct fds *f)
 {
-	struct failure failure;
+	struct report report;
 	char go;
 	int r;
 
@@ -209,23 +211,25 @@ static void exec_vmm(const struct sm_launch_config *c, char **argv, struct fds *
 	close(f->go[1]);
 	if (read(f->go[0], &go, 1) != 1)
 		_exit(0);
-	failure.step = STEP_SESSION;
+	report = (struct report){ .step = STEP_SESSION };
 	r = setsid() < 0 ? -errno : 0;
 	if (r == 0)
-		r = enter_netns(c, f, &failure.step);
+		r = enter_netns(c, f, &report.step);
 	if (r == 0) {
 		adjust_limits(c);
 		take_name(c);
-		failure.step = STEP_FDS;
+		report.step = STEP_FDS;
 		r = chdir("/") < 0 ? -errno : arrange_fds(f);
 	}
 	if (r == 0) {
-		failure.step = STEP_EXEC;
+		report.step = STEP_EXEC;
+		report.ns = sm_now_ns();
+		sm_write_full(f->status[1], &report, sizeof(report));
 		execv(c->settings->vmm, argv);
 		r = -errno;
 	}
-	failure.code = r;
-	sm_write_full(f->status[1], &failure, sizeof(failure));
+	report.code = r;
+	sm_write_full(f->status[1], &report, sizeof(report));
 	_exit(255);
 }
 
@@ -374,19 +378,22 @@ static int build_args(const struct sm_launch_config *c, const struct sm_store *s
 }
 
 /* Until the exec, or the child's report of what failed. */
-static int read_status(const struct sm_launch_config *c, int fd, struct sm_err *err)
+static int read_status(const struct sm_launch_config *c, int fd, uint64_t *launched_ns,
+		       struct sm_err *err)
 {
-	struct failure failure;
-	int r = sm_read_full(fd, &failure, sizeof(failure));
+	struct report report;
+	int r;
 
+	while ((r = sm_read_full(fd, &report, sizeof(report))) == 0 && !report.code)
+		*launched_ns = report.ns;
 	if (r == -ENODATA)
 		return 0;
 	if (r < 0)
 		return sm_err_sys(err, r, "start sm-vmm");
-	return sm_err_sys(err, failure.code, "start sm-vmm (%s): %s",
-			  failure.step == STEP_NETNS && c->netns_path ? c->netns_path :
-									c->settings->vmm,
-			  failure.step < STEP_NUM ? step_names[failure.step] : "?");
+	return sm_err_sys(err, report.code, "start sm-vmm (%s): %s",
+			  report.step == STEP_NETNS && c->netns_path ? c->netns_path :
+								       c->settings->vmm,
+			  report.step < STEP_NUM ? step_names[report.step] : "?");
 }
 
 static int follow_child(const struct sm_launch_config *c, const struct sm_store *s,
@@ -417,7 +424,7 @@ static int follow_child(const struct sm_launch_config *c, const struct sm_store 
 		return sm_err_set(err, -ECONNRESET, "start sm-vmm: it was killed");
 	if (r < 0)
 		return sm_err_sys(err, r, "start sm-vmm");
-	return read_status(c, f->status[0], err);
+	return read_status(c, f->status[0], &l->launched_ns, err);
 }
 
 int sm_launch_start(const struct sm_launch_config *c, const struct sm_store *s,

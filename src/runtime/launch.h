@@ -33,9 +33,10 @@ struct sm_launch {
 	struct sm_proc_id proc;
 	int pidfd;
 	int control;		/* connected to sm-vmm: ttrpc */
+	uint64_t launched_ns;	/* CLOCK_MONOTONIC at its exec */
 };
 
-#define SM_LAUNCH_INIT { { 0, 0 }, -1, -1 }
+#define SM_LAUNCH_INIT { { 0, 0 }, -1, -1, 0 }
 
 /* Starts sm-vmm as a child of the caller, in the cgroups and the network namespace, with nothing
  * but its own descriptors. state->vmm is set and saved before sm-vmm runs its first instruction.

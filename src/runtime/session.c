@@ -43,6 +43,7 @@ struct sm_session {
 	enum sm_rpc_code code;
 	char *text;
 	uint32_t status;
+	uint64_t launched_ns;			/* for on_info() */
 	int interrupted;			/* by this signal */
 	bool ended;				/* pidfd said so */
 
@@ -238,23 +239,37 @@ int sm_session_call(struct sm_session *s, const char *method, const ProtobufCMes
 	return result(s, err);
 }
 
+/* ms from the exec of sm-vmm, whose own times count from its main() */
+static double since_launch(const struct sm_session *s,
+			   const Supermachine__Sandbox__V1__InfoResponse *i, uint64_t ns)
+{
+	uint64_t main_ns = i->vmm_started_ns;
+
+	if (s->launched_ns && s->launched_ns < main_ns)
+		ns += main_ns - s->launched_ns;
+	return (double)ns / 1e6;
+}
+
 static void on_info(void *arg, enum sm_rpc_code code, const char *text, const ProtobufCMessage *rsp)
 {
 	const Supermachine__Sandbox__V1__InfoResponse *i =
 		(const Supermachine__Sandbox__V1__InfoResponse *)rsp;
+	const struct sm_session *s = arg;
 
 	if (code == SM_RPC_OK)
-		sm_debug("sm-vmm: %s, ms since its start: machine %.1f agent %.1f created %.1f "
-			 "started %.1f (guest kernel %s)",
-			 i->backend, (double)i->machine_ns / 1e6, (double)i->agent_ns / 1e6,
-			 (double)i->created_ns / 1e6, (double)i->started_ns / 1e6, i->kernel);
+		sm_debug("sm-vmm: %s, ms since its start: main %.1f machine %.1f agent %.1f "
+			 "created %.1f started %.1f (guest kernel %s)",
+			 i->backend, since_launch(s, i, 0), since_launch(s, i, i->machine_ns),
+			 since_launch(s, i, i->agent_ns), since_launch(s, i, i->created_ns),
+			 since_launch(s, i, i->started_ns), i->kernel);
 	on_answer(arg, code, text, NULL);
 }
 
-void sm_session_log_times(struct sm_session *s)
+void sm_session_log_times(struct sm_session *s, uint64_t launched_ns)
 {
 	Supermachine__Agent__V1__Empty req = SUPERMACHINE__AGENT__V1__EMPTY__INIT;
 
+	s->launched_ns = launched_ns;
 	s->answered = false;
 	if (s->lost || sm_rpc_send(s->rpc, SM_VMM_SERVICE, "Info", &req.base, NULL, 0,
 				   &supermachine__sandbox__v1__info_response__descriptor, on_info,

@@ -29,8 +29,8 @@ int sm_session_call(struct sm_session *s, const char *method, const ProtobufCMes
 		    const int *fds, size_t nfds, const ProtobufCMessageDescriptor *out,
 		    struct sm_err *err);
 
-/* For debug messages: where sm-vmm's time went. */
-void sm_session_log_times(struct sm_session *s);
+/* For debug messages: where the time went since sm-vmm was launched. */
+void sm_session_log_times(struct sm_session *s, uint64_t launched_ns);
 
 /* Runs fn(arg) when the container has said that it is ready, during a call or a follow; never, if
  * it does not say so. Once at most. */

@@ -16,6 +16,7 @@
 #include <sys/capability.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "base/clean.h"
 #include "base/forbid.h"
@@ -57,6 +58,8 @@ int sm_tls_jail_filter(struct sm_err *err)
 {
 	int r = sm_forbid_record("sm-tls", "ending", syscall_names, SM_ARRAY_SIZE(syscall_names));
 
+	/* OpenSSL's gmtime() would read the time zone's file at its first certificate. */
+	tzset();
 	if (r == 0)
 		r = sm_forbid_load(filter_tls, SM_ARRAY_SIZE(filter_tls));
 	return r < 0 ? sm_err_sys(err, r, "the filter of system calls") : 0;

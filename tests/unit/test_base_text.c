@@ -272,6 +272,21 @@ static void test_log_time(void **state)
 	assert_true(at >= before && at <= time(NULL));
 }
 
+/* As the C library has it, over the centuries and around their ends. */
+static void test_log_dates(void **state)
+{
+	for (uint64_t day = 0; day < 250000; day++) {
+		char want[32], got[SM_LOG_TIME_LEN];
+		time_t t = (time_t)(day * 86400 + day * 7919 % 86400);
+		struct tm tm;
+
+		assert_non_null(gmtime_r(&t, &tm));
+		strftime(want, sizeof(want), "%Y-%m-%dT%H:%M:%SZ", &tm);
+		sm_log_time(got, (uint64_t)t);
+		assert_string_equal(got, want);
+	}
+}
+
 static void test_log_levels(void **state)
 {
 	char when[21];
@@ -319,6 +334,7 @@ int main(void)
 		cmocka_unit_test(test_log_text),
 		cmocka_unit_test(test_log_json),
 		cmocka_unit_test(test_log_time),
+		cmocka_unit_test(test_log_dates),
 		cmocka_unit_test(test_log_levels),
 		cmocka_unit_test(test_log_long),
 	};

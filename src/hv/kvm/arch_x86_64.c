@@ -37,7 +37,7 @@ int sm_kvm_arch_vm(struct sm_hv *hv, struct sm_err *err)
 	return 0;
 }
 
-/* A guest that finds MTRRs switched off takes all memory for uncacheable and gives up on PAT. */
+/* For a guest that looks for MTRRs without being told of any: switched off, all memory would be uncacheable. */
 static int set_msrs(const struct sm_kvm_vcpu *v)
 {
 	union {

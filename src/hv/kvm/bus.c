@@ -23,7 +23,16 @@
 
 /* Offsets in a window (virtio 1.2, 4.2.2). */
 #define QUEUE_NOTIFY 0x50u
-#define INTERRUPT_ACK 0x64u
+
+/* Registers that are written and then not looked at before another one is. Those between them are read
+ * only; of QueueReady and Status the driver wants to see the effect. */
+static const struct {
+	uint32_t offset, size;
+} coalesced[] = {
+	{ 0x14, 0x28 },	/* DeviceFeaturesSel, DriverFeatures(Sel), QueueSel, QueueNum */
+	{ 0x64, 0x4 },	/* InterruptACK */
+	{ 0x80, 0x28 },	/* QueueDescLow to QueueDeviceHigh */
+};
 
 /* KVM_COALESCED_MMIO_MAX, whose definition needs the kernel's PAGE_SIZE. */
 #define RING_MAX \
@@ -55,13 +64,18 @@ static int wire_queue(struct sm_hv *hv, unsigned int slot, uint32_t queue)
 	return ioctl(hv->vm, KVM_IOEVENTFD, &io) < 0 ? -errno : 0;
 }
 
-static int coalesce_acknowledgements(struct sm_hv *hv, unsigned int slot)
+static int coalesce_writes(struct sm_hv *hv, unsigned int slot)
 {
-	struct kvm_coalesced_mmio_zone zone = { .addr = window(slot) + INTERRUPT_ACK, .size = 4 };
+	for (size_t i = 0; hv->ring_page && i < SM_ARRAY_SIZE(coalesced); i++) {
+		struct kvm_coalesced_mmio_zone zone = {
+			.addr = window(slot) + coalesced[i].offset,
+			.size = coalesced[i].size,
+		};
 
-	if (!hv->ring_page)
-		return 0;
-	return ioctl(hv->vm, KVM_REGISTER_COALESCED_MMIO, &zone) < 0 ? -errno : 0;
+		if (ioctl(hv->vm, KVM_REGISTER_COALESCED_MMIO, &zone) < 0)
+			return -errno;
+	}
+	return 0;
 }
 
 int sm_kvm_bus_add(struct sm_hv *hv, struct sm_vdev *dev, struct sm_err *err)
@@ -94,7 +108,7 @@ int sm_kvm_bus_wire(struct sm_hv *hv, struct sm_err *err)
 		for (uint32_t q = 0; r == 0 && q < ops->nqueues; q++)
 			r = wire_queue(hv, i, q);
 		if (r == 0)
-			r = coalesce_acknowledgements(hv, i);
+			r = coalesce_writes(hv, i);
 		if (r < 0)
 			return sm_err_sys(err, r, "kvm: irqfd and ioeventfds of device %s",
 					  ops->name);

@@ -29,6 +29,7 @@
 #define F1_ECX_PDCM (1u << 15)
 #define F1_ECX_TSC_DEADLINE (1u << 24)
 #define F1_ECX_HYPERVISOR (1u << 31)
+#define F1_EDX_MTRR (1u << 12)
 #define F1_EDX_DS (1u << 21)
 #define F1_EDX_HTT (1u << 28)
 #define F1_EDX_THERMAL (1u << 22 | 1u << 29)
@@ -48,13 +49,14 @@ struct cpu {
 	bool tsc_deadline;
 };
 
+/* Without MTRRs: all memory is write-back, and reading them would be 40 exits of a boot. */
 static void basic(struct kvm_cpuid_entry2 *e, const struct cpu *c)
 {
 	e->ebx = (e->ebx & 0xffff) | c->count << 16 | c->index << 24;
 	e->ecx &= ~(F1_ECX_MONITOR | F1_ECX_DS | F1_ECX_VMX | F1_ECX_SMX | F1_ECX_SPEEDSTEP |
 		    F1_ECX_PDCM | F1_ECX_TSC_DEADLINE);
 	e->ecx |= F1_ECX_HYPERVISOR | (c->tsc_deadline ? F1_ECX_TSC_DEADLINE : 0);
-	e->edx &= ~(F1_EDX_DS | F1_EDX_THERMAL | F1_EDX_HTT);
+	e->edx &= ~(F1_EDX_MTRR | F1_EDX_DS | F1_EDX_THERMAL | F1_EDX_HTT);
 	e->edx |= c->count > 1 ? F1_EDX_HTT : 0;
 }
 
@@ -117,6 +119,7 @@ static void hypervisor(struct kvm_cpuid_entry2 *e, const struct cpu *c)
 
 static void extended(struct kvm_cpuid_entry2 *e, const struct cpu *c)
 {
+	e->edx &= ~F1_EDX_MTRR;
 	e->ecx &= ~(F8_1_ECX_SVM | F8_1_ECX_PERF | F8_1_ECX_CMP_LEGACY);
 	e->ecx |= c->count > 1 && (e->ecx & F8_1_ECX_TOPOLOGY) ? F8_1_ECX_CMP_LEGACY : 0;
 }

@@ -3,10 +3,10 @@
 /*
  * The kvm backend: our own small monitor.
  *
- *	create      /dev/kvm, VM
+ *	create      /dev/kvm; the VM, by a thread that ends when it is there
  *	add_device  a virtio-mmio window for each
- *	load        memory slots, then interrupt chips, then CPUs, then eventfds (the order matters:
- *	            arch_x86_64.c); kernel, initramfs and tables into memory
+ *	load        kernel, initramfs and tables into memory, while the VM is made; memory slots, then
+ *	            interrupt chips, then CPUs, then eventfds (the order matters: arch_x86_64.c)
  *	boot        a thread for each CPU
  *
  * The end has one door: whoever finds out writes the reason (sm_kvm_end()) and rings end_fd; the loop's
@@ -28,6 +28,7 @@
 /* The last console= is /dev/console. */
 #define EARLY_CONSOLE "console=ttyS0 earlyprintk=ttyS0 "
 #define NO_SERIAL "8250.nr_uarts=0 "
+#define MAKER_STACK_SIZE (128u << 10)
 
 static void on_call(void *arg, uint32_t events)
 {
@@ -69,11 +70,46 @@ static int open_kvm(struct sm_hv *hv, struct sm_err *err)
 	if (ioctl(hv->kvm, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
 		return sm_err_set(err, -ENOTSUP, "/dev/kvm: its API version is not %d",
 				  KVM_API_VERSION);
+	return 0;
+}
+
+static void *make_vm(void *arg)
+{
+	struct sm_hv *hv = arg;
+
 	do
 		hv->vm = ioctl(hv->kvm, KVM_CREATE_VM, 0);
 	while (hv->vm < 0 && errno == EINTR);
+	hv->make_error = hv->vm < 0 ? errno : 0;
+	return NULL;
+}
+
+/* Most of it is waiting, for a thread of the kernel and for grace periods: there is a kernel to
+ * read meanwhile. */
+static void begin_vm(struct sm_hv *hv)
+{
+	pthread_attr_t attr;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, MAKER_STACK_SIZE);
+	hv->making = pthread_create(&hv->maker, &attr, make_vm, hv) == 0;
+	pthread_attr_destroy(&attr);
+	if (!hv->making)
+		make_vm(hv);
+}
+
+static void await_vm(struct sm_hv *hv)
+{
+	if (hv->making)
+		pthread_join(hv->maker, NULL);
+	hv->making = false;
+}
+
+static int end_vm(struct sm_hv *hv, struct sm_err *err)
+{
+	await_vm(hv);
 	if (hv->vm < 0)
-		return sm_err_sys(err, errno, "KVM_CREATE_VM");
+		return sm_err_sys(err, hv->make_error, "KVM_CREATE_VM");
 	hv->ring_page = ioctl(hv->vm, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO);
 	if (hv->ring_page < 0)
 		hv->ring_page = 0;
@@ -132,6 +168,8 @@ static int kvm_create(struct sm_loop *loop, const struct sm_hv_config *config,
 		sm_err_sys(err, r, "kvm: eventfd");
 	if (r == 0)
 		r = make_small_devices(hv, err);
+	if (r == 0)
+		begin_vm(hv);
 	if (r < 0)
 		kvm_free(hv);
 	else
@@ -175,9 +213,10 @@ static int kvm_load(struct sm_hv *hv, struct sm_err *err)
 
 	for (size_t i = 0; r == 0 && i < SM_ARRAY_SIZE(small); i++)
 		r = sm_kvm_bus_add(hv, small[i], err);
-	if (r < 0 || (r = sm_kvm_memory_new(hv, err)) < 0 || (r = sm_kvm_arch_vm(hv, err)) < 0 ||
-	    (r = sm_kvm_vcpus_new(hv, err)) < 0 || (r = sm_kvm_bus_wire(hv, err)) < 0 ||
-	    (r = load_kernel(hv, err)) < 0)
+	if (r < 0 || (r = sm_kvm_memory_new(hv, err)) < 0 || (r = load_kernel(hv, err)) < 0 ||
+	    (r = end_vm(hv, err)) < 0 || (r = sm_kvm_memory_set(hv, err)) < 0 ||
+	    (r = sm_kvm_arch_vm(hv, err)) < 0 || (r = sm_kvm_vcpus_new(hv, err)) < 0 ||
+	    (r = sm_kvm_bus_wire(hv, err)) < 0)
 		return r;
 	return sm_kvm_arch_reset(hv, &hv->vcpu[0], err);
 }
@@ -224,6 +263,7 @@ static void kvm_free(struct sm_hv *hv)
 	if (!hv)
 		return;
 	atomic_store(&hv->stopping, true);
+	await_vm(hv);
 	if (hv->vcpu)
 		sm_kvm_vcpus_join(hv);
 	sm_loop_remove(hv->loop, hv->call_io);

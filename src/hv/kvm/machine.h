@@ -62,9 +62,14 @@ struct sm_hv {
 	void *arg;
 
 	int kvm, vm;
+	pthread_t maker;		/* makes vm meanwhile; valid if making */
+	bool making;
+	int make_error;			/* errno of KVM_CREATE_VM */
 	struct sm_gmem mem;
-	void *map;			/* all of guest memory */
+	void *map;			/* all of guest memory, aligned */
 	size_t map_size;
+	void *mapping;			/* what it is part of */
+	size_t mapping_size;
 	struct sm_kvm_slot bus[SM_KVM_DEVICES_MAX];
 	unsigned int nslots;
 	struct sm_boot_start start;
@@ -90,14 +95,16 @@ struct sm_hv {
 };
 
 /* memory.c */
-int sm_kvm_memory_new(struct sm_hv *hv, struct sm_err *err);	/* needs hv->vm */
+int sm_kvm_memory_new(struct sm_hv *hv, struct sm_err *err);
+int sm_kvm_memory_set(struct sm_hv *hv, struct sm_err *err);	/* the slots of hv->vm */
 void sm_kvm_memory_free(struct sm_hv *hv);
 
 /* bus.c: devices and ports. An access is answered whatever it is.
  *
- * Writes to InterruptACK, one for each interrupt, do not leave the guest: KVM keeps them in a ring (Documentation/
- * virt/kvm/api.rst, 4.116) until some vCPU leaves it for another reason. That is soon enough, since what is
- * acknowledged is only looked at when InterruptStatus is read, which leaves the guest. */
+ * Writes to InterruptACK, one for each interrupt, and to the registers that a driver sets up features and
+ * queues with do not get to us one by one: KVM keeps them in a ring (Documentation/virt/kvm/api.rst, 4.116)
+ * until some vCPU leaves the guest for another reason, and then they come first, in their order. That is soon
+ * enough, since what they say is only looked at when another register is read or written, which does that. */
 int sm_kvm_bus_add(struct sm_hv *hv, struct sm_vdev *dev, struct sm_err *err);
 int sm_kvm_bus_wire(struct sm_hv *hv, struct sm_err *err);	/* after the interrupt chips */
 void sm_kvm_bus_free(struct sm_hv *hv);

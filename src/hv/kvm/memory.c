@@ -16,21 +16,17 @@
 #define HUGE_PAGE ((size_t)2 << 20)
 
 /* Aligned so that what is a huge page to the guest can be one to the host: KVM then maps 2 MiB at each
- * fault. */
-static void *map_aligned(size_t size, int flags)
+ * fault. What is too much stays mapped and untouched: cutting it off costs more than it. */
+static void *map_aligned(struct sm_hv *hv, int flags)
 {
 	size_t slack = flags & MAP_HUGETLB ? 0 : HUGE_PAGE;
-	uint8_t *p = mmap(NULL, size + slack, PROT_READ | PROT_WRITE, flags, -1, 0);
-	size_t head;
+	uint8_t *p = mmap(NULL, hv->map_size + slack, PROT_READ | PROT_WRITE, flags, -1, 0);
 
 	if (p == MAP_FAILED)
 		return NULL;
-	head = slack ? -(uintptr_t)p & (HUGE_PAGE - 1) : 0;
-	if (head)
-		munmap(p, head);
-	if (slack - head)
-		munmap(p + head + size, slack - head);
-	return p + head;
+	hv->mapping = p;
+	hv->mapping_size = hv->map_size + slack;
+	return slack ? p + (-(uintptr_t)p & (HUGE_PAGE - 1)) : p;
 }
 
 static int map_memory(struct sm_hv *hv, struct sm_err *err)
@@ -42,7 +38,7 @@ static int map_memory(struct sm_hv *hv, struct sm_err *err)
 		hv->map_size = (hv->map_size + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
 	/* Huge pages are reserved now: one that is missing later would be a SIGBUS. */
 	flags |= hv->config.hugepages ? MAP_HUGETLB | 21 << MAP_HUGE_SHIFT : MAP_NORESERVE;
-	hv->map = map_aligned(hv->map_size, flags);
+	hv->map = map_aligned(hv, flags);
 	if (!hv->map)
 		return sm_err_sys(err, errno, "guest memory: %u MiB%s", hv->config.memory_mib,
 				  hv->config.hugepages ? " of 2 MiB pages (see "
@@ -70,8 +66,11 @@ int sm_kvm_memory_new(struct sm_hv *hv, struct sm_err *err)
 	if (r < 0)
 		return r;
 	r = add_regions(hv);
-	if (r < 0)
-		return sm_err_sys(err, r, "guest memory");
+	return r < 0 ? sm_err_sys(err, r, "guest memory") : 0;
+}
+
+int sm_kvm_memory_set(struct sm_hv *hv, struct sm_err *err)
+{
 	for (uint32_t i = 0; i < hv->mem.n; i++) {
 		struct kvm_userspace_memory_region region = {
 			.slot = i,
@@ -90,7 +89,7 @@ int sm_kvm_memory_new(struct sm_hv *hv, struct sm_err *err)
 void sm_kvm_memory_free(struct sm_hv *hv)
 {
 	sm_gmem_clear(&hv->mem);
-	if (hv->map)
-		munmap(hv->map, hv->map_size);
-	hv->map = NULL;
+	if (hv->mapping)
+		munmap(hv->mapping, hv->mapping_size);
+	hv->mapping = hv->map = NULL;
 }
