@@ -546,25 +546,11 @@ void sm_vsock_turn(struct sm_vsock *vs)
 
 /* ---- the device ---- */
 
-static void on_work(void *arg, uint32_t events)
+/* The eventfds of kicks and of work_fd are edge-triggered and never read: each write is an event, and
+ * a turn looks at everything. */
+static void on_wakeup(void *arg, uint32_t events)
 {
-	struct sm_vsock *vs = arg;
-	eventfd_t v;
-
-	eventfd_read(vs->work_fd, &v);
-	sm_vsock_turn(vs);
-}
-
-static void on_kick(void *arg, uint32_t events)
-{
-	struct sm_vsock *vs = arg;
-	eventfd_t v;
-
-	for (int i = RX; i <= TX; i++) {
-		if (vs->kick_io[i])
-			eventfd_read(queue(vs, i)->kick_fd, &v);
-	}
-	sm_vsock_turn(vs);
+	sm_vsock_turn(arg);
 }
 
 static struct sm_vsock *of(struct sm_vdev *dev)
@@ -587,7 +573,7 @@ static int start(struct sm_vdev *dev, uint32_t index)
 	if (index == EVENT)
 		return 0; /* its buffers stay where they are until there is an event */
 	sm_vsock_wake(vs);
-	return sm_loop_add(vs->loop, dev->vq[index].kick_fd, EPOLLIN, on_kick, vs,
+	return sm_loop_add(vs->loop, dev->vq[index].kick_fd, EPOLLIN | EPOLLET, on_wakeup, vs,
 			   &vs->kick_io[index]);
 }
 
@@ -651,7 +637,8 @@ int sm_vsock_new(struct sm_loop *loop, uint64_t guest_cid, struct sm_vsock **out
 	TAILQ_INIT(&vs->due);
 	vs->work_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = vs->work_fd < 0 ? -errno :
-			      sm_loop_add(loop, vs->work_fd, EPOLLIN, on_work, vs, &vs->work_io);
+			      sm_loop_add(loop, vs->work_fd, EPOLLIN | EPOLLET, on_wakeup, vs,
+					  &vs->work_io);
 	if (r < 0) {
 		sm_vsock_free(vs);
 		return r;

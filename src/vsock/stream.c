@@ -231,6 +231,7 @@ void sm_stream_precede(struct sm_stream *s, uint8_t *bytes, uint32_t len)
 {
 	s->prefix = bytes;
 	s->prefix_len = len;
+	s->source.ready |= bytes != NULL;
 }
 
 static ssize_t read_prefix(struct sm_stream *s, const struct iovec *iov, int n)
@@ -250,6 +251,24 @@ static ssize_t read_prefix(struct sm_stream *s, const struct iovec *iov, int n)
 	return (ssize_t)done;
 }
 
+static size_t total(const struct iovec *iov, int n)
+{
+	size_t sum = 0;
+
+	for (int i = 0; i < n; i++)
+		sum += iov[i].iov_len;
+	return sum;
+}
+
+/* A TCP socket that gives less than there was room for has no more, and an event comes with what
+ * does: the call that would only say EAGAIN is spared. Not so at an end or urgent data, of which there
+ * was an event that may have been for both, nor at what a unix socket stops for. */
+static bool is_emptied(const struct sm_stream *s, const struct msghdr *m, size_t read)
+{
+	return s->flow.plain && !s->source.ends && !m->msg_flags &&
+	       read < total(m->msg_iov, (int)m->msg_iovlen);
+}
+
 /* #syscalls:loop recvmsg readv */
 ssize_t sm_stream_read(struct sm_stream *s, const struct iovec *iov, int n)
 {
@@ -262,6 +281,8 @@ ssize_t sm_stream_read(struct sm_stream *s, const struct iovec *iov, int n)
 		r = s->source.socket ? recvmsg(s->source.fd, &m, MSG_DONTWAIT) :
 				       readv(s->source.fd, iov, n);
 	while (r < 0 && errno == EINTR);
+	if (r > 0 && is_emptied(s, &m, (size_t)r))
+		s->source.ready = false;
 	if (r >= 0)
 		return r;
 	if (errno == EAGAIN) {
@@ -394,6 +415,8 @@ static void source_event(struct sm_stream *s, uint32_t events)
 {
 	if (s->source.fd >= 0 && (events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP)))
 		s->source.ready = true;
+	if (events & (EPOLLPRI | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
+		s->source.ends = true;
 }
 
 /* What arrived before the socket failed is still to be read, and then reading says how it failed:
@@ -450,11 +473,13 @@ static void on_shared(void *arg, uint32_t events)
 	s->changed(s);
 }
 
-void sm_stream_join(struct sm_stream *s, int fd, struct sm_io *io, struct sm_loop *loop,
-		    sm_stream_changed_fn *changed)
+void sm_stream_join(struct sm_stream *s, int fd, struct sm_io *io, uint32_t events,
+		    struct sm_loop *loop, sm_stream_changed_fn *changed)
 {
-	s->source = s->sink = (struct sm_end){ .fd = fd, .socket = true, .ready = true };
+	s->source = s->sink = (struct sm_end){ .fd = fd, .socket = true };
 	s->source.io = io;
+	source_event(s, events);
+	s->sink.ready = true;
 	s->fd = fd;
 	s->shared = true;
 	s->loop = loop;

@@ -25,6 +25,7 @@ struct sm_end {
 	bool socket;
 	bool ready;		/* no EAGAIN since the last event */
 	bool always;		/* epoll does not take it: ready at all times */
+	bool ends;		/* an event told of more than bytes: EOF, an error, urgent data */
 };
 
 struct sm_stream;
@@ -70,9 +71,10 @@ struct sm_stream {
  * on, and stay the caller's on -errno: -EBADF, -EINVAL (blocking, and cannot be opened anew). */
 int sm_stream_adopt(struct sm_stream *s, int source, int sink);
 
-/* A plain flow's socket, non-blocking, and its watch: its own from now on. */
-void sm_stream_join(struct sm_stream *s, int fd, struct sm_io *io, struct sm_loop *loop,
-		    sm_stream_changed_fn *changed);
+/* A plain flow's socket, non-blocking, and its watch, edge-triggered, which has told of `events` so
+ * far: its own from now on. */
+void sm_stream_join(struct sm_stream *s, int fd, struct sm_io *io, uint32_t events,
+		    struct sm_loop *loop, sm_stream_changed_fn *changed);
 
 /* Starts to watch the descriptors. changed(s) runs after events: an end became ready, what was held
  * was written, or a sink that failed was ended. 0 or -errno. */

@@ -100,6 +100,7 @@ struct sm_tsi_sock {
 	bool readable;		/* no EAGAIN since the last event */
 	bool lingers;		/* its SO_LINGER would make close(2) wait */
 	int result;		/* CONNECTED: of connect(2) */
+	uint32_t events;	/* that epoll told of since it watches: the stream has to know */
 	int error;		/* DATAGRAM: an errno, to be told */
 	uint32_t guest_alloc;
 	uint32_t backlog, announce;	/* LISTENING: connections that may yet be announced */

@@ -26,7 +26,7 @@
 #include "vsock/device.h"
 #include "vsock/tsi.h"
 
-#define STREAM_EVENTS   (EPOLLIN | EPOLLOUT | EPOLLRDHUP)
+#define STREAM_EVENTS   (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI)
 #define ACCEPTS_AT_ONCE 16
 #define ACCEPTED_COST   512
 #define LINE_NS         1000000000ull
@@ -234,6 +234,7 @@ static void connected(struct sm_tsi_sock *s, int result)
 	if (result < 0) { /* events of this attempt are none of the next one */
 		sm_loop_remove(s->tsi->loop, s->io);
 		s->io = NULL;
+		s->events = 0;
 	}
 	sm_tsi_ready(s);
 }
@@ -244,6 +245,7 @@ static void on_event(void *arg, uint32_t events)
 	struct sm_vsock *vs = s->tsi->vs;
 	int r;
 
+	s->events |= events;
 	switch (s->state) {
 	case SM_TSI_CONNECTING:
 		/* Not SO_ERROR, after which the socket would refuse one more attempt. */
@@ -578,7 +580,7 @@ static void join(struct sm_tsi_sock *s, struct sm_stream *st, uint32_t buf)
 	st->lingers = s->lingers;
 	sm_vsock_hash(st);
 	sm_flow_open(&st->flow, s->guest_alloc, buf);
-	sm_stream_join(st, sm_steal_fd(&s->fd), sm_steal_ptr(s->io), s->tsi->loop,
+	sm_stream_join(st, sm_steal_fd(&s->fd), sm_steal_ptr(s->io), s->events, s->tsi->loop,
 		       sm_vsock_changed);
 	sm_tsi_sock_free(s);
 	sm_vsock_touch(st);
@@ -684,7 +686,7 @@ int sm_tsi_announce(struct sm_tsi_sock *s, struct sm_tsi_conn *conn, const struc
 	sm_vsock_hash(st);
 	sm_flow_open(&st->flow, 0, h.buf_alloc);
 	put_accepted(s, st->host_port, conn, body);
-	sm_stream_join(st, sm_steal_fd(&conn->fd), io, t->loop, sm_vsock_changed);
+	sm_stream_join(st, sm_steal_fd(&conn->fd), io, 0, t->loop, sm_vsock_changed);
 	sm_stream_precede(st, sm_steal_ptr(conn->prefix), conn->prefix_len);
 	sm_chain_write(c, SM_VSOCK_HDR_SIZE, body, sizeof(body));
 	sm_vsock_send_rx(t->vs, c, &h);

@@ -159,6 +159,27 @@ static void test_half_close_by_peer(void **state)
 	close(l);
 }
 
+/* A read ends at urgent data, which a guest does not get, though there is more behind it. */
+static void test_urgent(void **state)
+{
+	struct vg *v = *state;
+	int l = host_socket(AF_INET, SOCK_STREAM), fd = connect_out(v, KEY, AF_INET, l);
+	struct msg m;
+
+	send(fd, "one", 3, 0);
+	expect_data(v, KEY, OUT, "one");
+	send(fd, "two", 3, 0);
+	send(fd, "!", 1, MSG_OOB);
+	send(fd, "three", 5, 0);
+	expect_data(v, KEY, OUT, "two");
+	expect_data(v, KEY, OUT, "three");
+	vg_shutdown(v, KEY, OUT, SM_VSOCK_SHUT_BOTH);
+	tg_stream(v, SM_VSOCK_OP_RST, KEY, OUT, &m);
+	expect_flows(v, 0);
+	close(fd);
+	close(l);
+}
+
 static void abort_it(int fd)
 {
 	struct linger linger = { 1, 0 };
@@ -700,6 +721,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_out),
 		CASE(test_half_close_by_peer),
+		CASE(test_urgent),
 		CASE(test_reset_by_peer),
 		CASE(test_reset_by_guest),
 		CASE(test_refused),

@@ -192,7 +192,7 @@ static int load_kernel(struct sm_hv *hv, struct sm_err *err)
 
 	/* The words are explained in guest/kernel/README.md. */
 	if (devices)
-		words = sm_strf("%sconsole=hvc0 quiet noreplace-smp maxcpus=1 sm.no8259%s%s%s",
+		words = sm_strf("%sconsole=hvc0 quiet noreplace-smp maxcpus=1 sm.no8259 sm.edges%s%s%s",
 				hv->serial ? EARLY_CONSOLE : NO_SERIAL, devices,
 				hv->config.cmdline && *hv->config.cmdline ? " " : "",
 				hv->config.cmdline ? hv->config.cmdline : "");
