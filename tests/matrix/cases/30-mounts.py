@@ -56,7 +56,7 @@ for what, m in {
         "bad tmpfs value": mount("/m", "tmpfs", "t", "size=x"),
         "unknown type": mount("/m", "nothing", "t"),
         "missing bind source": mount("/m", "bind", "/nothing", "bind"),
-        "unknown bind word": mount("/m", "bind", "/etc/default", "bind", "nothing"),
+        "unknown bind word": mount("/m", "bind", "/etc/opt", "bind", "nothing"),
         "destination is a file": mount("/etc/passwd", "tmpfs", "t"),
         "destination below a file": mount("/etc/passwd/x", "tmpfs", "t"),
         "no destination": '{type: "tmpfs", source: "t"}',
