@@ -18,7 +18,7 @@
  *	rr		request and answer
  *	connect		a connection for each request, closed by the server
  *	udp		datagrams of 64 bytes, WINDOW at most without an acknowledgement
- *	hold		connections that stay open until the next load
+ *	hold		connections that stay open as long as `ask` runs, until it is killed
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -48,7 +48,6 @@
 #define ACK_EVERY   16u
 #define DATAGRAM    64
 #define LOST_MS     100
-#define HELD_MAX    20000
 #define STREAMS_MAX 1024
 
 enum kind { UP, DOWN, RR, CONNECT, UDP, HOLD, KIND_NUM };
@@ -101,13 +100,19 @@ struct address {
 static uint8_t block[BLOCK];
 static struct end listener_end, udp_end;
 static struct end ends[STREAMS_MAX]; /* of the load that runs */
-static int held[HELD_MAX];
-static uint32_t nheld;
 
 static _Noreturn void die(const char *what)
 {
 	fprintf(stderr, "net_load: %s: %s\n", what, strerror(errno));
 	exit(1);
+}
+
+static uint64_t us(clockid_t clock)
+{
+	struct timespec ts = { 0 };
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
 /* ---- addresses ---- */
@@ -443,14 +448,22 @@ static void run_streams(const struct load *l)
 	close(epoll);
 }
 
+/* A connection that is lost before its answer costs time and does not count. */
 static void run_connects(const struct load *l, const struct address *a)
 {
-	for (uint64_t i = 0; i < l->amount; i++) {
+	uint64_t lost = 0;
+
+	for (uint64_t i = 0; i < l->amount;) {
 		struct end e;
 
 		new_client(&e, l, a);
-		if (step(&e) < 0 || read(e.fd, block, 1) != 0)
+		if (step(&e) > 0) {
+			i++;
+			while (read(e.fd, block, 1) > 0)
+				;
+		} else if (++lost > l->amount) {
 			die("connection");
+		}
 		close(e.fd);
 	}
 }
@@ -483,12 +496,9 @@ static void run_udp(const struct load *l, const struct address *a)
 
 static void run_hold(const struct load *l, const struct address *a)
 {
-	while (nheld < l->amount && nheld < HELD_MAX) {
-		held[nheld] = dial(a, SOCK_STREAM);
-		if (held[nheld] < 0)
+	for (uint64_t i = 0; i < l->amount; i++)
+		if (dial(a, SOCK_STREAM) < 0)
 			die(l->addr);
-		nheld++;
-	}
 }
 
 /* What is not to be timed. */
@@ -498,8 +508,6 @@ static void prepare(const struct load *l, struct address *a)
 		errno = EINVAL;
 		die(l->addr);
 	}
-	while (nheld && l->kind != HOLD)
-		close(held[--nheld]);
 	if (l->kind == UP || l->kind == DOWN || l->kind == RR)
 		connect_streams(l, a);
 }
@@ -535,12 +543,13 @@ static bool parse_load(const char *text, struct load *l)
 
 /* ---- the agent, and who asks it ---- */
 
-/* LOAD, "ready", "go", "done": lines of five bytes at most. */
+/* Asked: LOAD, any byte. Answered: "ready", "done." and the CPU time it took here. */
 static void answer_commands(int fd)
 {
-	char line[256], go[5];
+	char line[256], go;
 	struct address a;
 	struct load l;
+	uint64_t cpu;
 	size_t n = 0;
 
 	while (n < sizeof(line) - 1 && read(fd, line + n, 1) == 1) {
@@ -551,24 +560,31 @@ static void answer_commands(int fd)
 		if (!parse_load(line, &l))
 			break;
 		prepare(&l, &a);
-		if (write(fd, "ready", 5) != 5 || recv(fd, go, 1, 0) != 1)
+		if (write(fd, "ready", 5) != 5 || recv(fd, &go, 1, 0) != 1)
 			break;
+		cpu = us(CLOCK_PROCESS_CPUTIME_ID);
 		run_load(&l, &a);
-		if (write(fd, "done.", 5) != 5)
+		cpu = us(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+		if (write(fd, "done.", 5) != 5 || write(fd, &cpu, sizeof(cpu)) != sizeof(cpu))
 			break;
 	}
 	close(fd);
 }
 
+/* A process for each that asks, whose end is that of its connections. */
 static _Noreturn void be_agent(const char *control)
 {
 	int listener = listen_at(control);
 
+	signal(SIGCHLD, SIG_IGN);
 	for (;;) {
 		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 
-		if (fd >= 0)
+		if (fd >= 0 && fork() == 0) {
 			answer_commands(fd);
+			exit(0);
+		}
+		close(fd);
 	}
 }
 
@@ -588,9 +604,11 @@ static bool command(int fd, const struct load *l)
 	return write(fd, line, (size_t)n) == n && has_said(fd, "ready");
 }
 
-static bool go(int fd)
+/* *cpu: the agent's own, in microseconds. */
+static bool go(int fd, uint64_t *cpu)
 {
-	return write(fd, "!", 1) == 1 && has_said(fd, "done.");
+	return write(fd, "!", 1) == 1 && has_said(fd, "done.") &&
+	       recv(fd, cpu, sizeof(*cpu), MSG_WAITALL) == sizeof(*cpu);
 }
 
 /* A proxy takes connections before its guest is there, and closes them. */
@@ -598,8 +616,9 @@ static int wait_agent(const struct address *control, const struct load *l)
 {
 	for (int i = 0; i < 600; i++) {
 		int fd = dial(control, SOCK_STREAM);
+		uint64_t cpu;
 
-		if (fd >= 0 && command(fd, l) && go(fd))
+		if (fd >= 0 && command(fd, l) && go(fd, &cpu))
 			return fd;
 		if (fd >= 0)
 			close(fd);
@@ -615,16 +634,13 @@ static int ask(char **argv)
 
 	if (!argv[0] || !argv[1] || !parse_address(argv[0], &control) || !parse_load(argv[1], &l))
 		return 2;
-	close(wait_agent(&control, &l));
+	wait_agent(&control, &l);
+	if (l.kind != HOLD)
+		return 0;
+	printf("held\n");
+	fflush(stdout);
+	pause();
 	return 0;
-}
-
-static uint64_t us(clockid_t clock)
-{
-	struct timespec ts = { 0 };
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
 static uint64_t cpu_of(char **pids)
@@ -641,8 +657,8 @@ static uint64_t cpu_of(char **pids)
 /* Once, with the amount that it has: how long it took. */
 static uint64_t time_load(const struct load *l, int fd, char **pids, uint64_t *cpu)
 {
+	uint64_t begin, agent = 0;
 	struct address a;
-	uint64_t begin;
 
 	if (!l->out)
 		prepare(l, &a);
@@ -652,10 +668,12 @@ static uint64_t time_load(const struct load *l, int fd, char **pids, uint64_t *c
 	begin = us(CLOCK_MONOTONIC);
 	if (!l->out)
 		run_load(l, &a);
-	else if (!go(fd))
+	else if (!go(fd, &agent))
 		die("agent");
 	begin = us(CLOCK_MONOTONIC) - begin;
 	*cpu = cpu_of(pids) - *cpu;
+	if (*pids && !strcmp(*pids, "agent"))
+		*cpu += agent;
 	return begin;
 }
 
@@ -670,6 +688,8 @@ static int measure(char **argv, int argc)
 		return 2;
 	wanted = (uint64_t)(atof(argv[1]) * 1e6);
 	fd = l.out ? dial(&control, SOCK_STREAM) : -1;
+	if (l.out && fd < 0)
+		die(argv[2]);
 	for (l.amount = l.amount ?: kinds[l.kind].first;; l.amount = amount) {
 		took = time_load(&l, fd, argv + 3, &cpu);
 		if (took >= wanted / 2)
