@@ -3,10 +3,10 @@
 /*
  * Theory of operation
  *
- * One connection to sm-vmm with two requests on it: WaitOom stands all the time and is sent again
- * after each answer, Stats is sent by a timer, never a second one while the first is not answered
- * (that of a paused VM fails). The connection closes when the VM ends: that is the end of the
- * stream of events.
+ * One connection to sm-vmm with requests of two kinds on it: WaitOom stands all the time and is
+ * sent again after each answer; Info, for what sm-vmm counts itself, and after it Stats are sent by
+ * a timer, never a second time while the first are not answered (that of a paused VM fails). The
+ * connection closes when the VM ends: that is the end of the stream of events.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -34,10 +34,11 @@ struct events {
 	struct sm_timer *timer;
 	uint64_t interval_ns;
 	bool once;
-	bool asked;     /* Stats is not answered yet */
-	bool told;      /* the one line was printed */
-	bool watching;  /* WaitOom stands */
-	uint64_t kills; /* seen */
+	Supermachine__Sandbox__V1__InfoResponse vm; /* its numbers */
+	bool asked;                                 /* Info or Stats is not answered yet */
+	bool told;                                  /* the one line was printed */
+	bool watching;                              /* WaitOom stands */
+	uint64_t kills;                             /* seen */
 	int result;
 	struct sm_err *err;
 };
@@ -100,7 +101,7 @@ static void show(struct events *e, const Supermachine__Agent__V1__StatsResponse 
 	struct sm_hoststats host;
 
 	sm_hoststats_read(&e->cgroups, &host);
-	sm_hoststats_show(j, e->store->id, &host, guest);
+	sm_hoststats_show(j, e->store->id, &host, guest, &e->vm);
 	print_line(e, j);
 }
 
@@ -132,19 +133,33 @@ static void on_stats(void *arg, enum sm_rpc_code code, const char *text,
 	}
 }
 
-static int ask_stats(struct events *e)
+/* What fails here ends the connection. */
+static void on_info(void *arg, enum sm_rpc_code code, const char *text, const ProtobufCMessage *rsp)
 {
 	Supermachine__Agent__V1__ContainerRequest req =
 		SUPERMACHINE__AGENT__V1__CONTAINER_REQUEST__INIT;
-	int r;
+	struct events *e = arg;
 
-	if (e->asked)
-		return 0;
+	(void)text;
+	e->asked = false;
+	if (code != SM_RPC_OK)
+		return;
+	e->vm = *(const Supermachine__Sandbox__V1__InfoResponse *)rsp;
+	e->vm.backend = e->vm.kernel = e->vm.agent_version = NULL; /* rsp's own */
 	req.id = e->store->id;
-	r = sm_rpc_send(e->rpc, SM_VMM_SERVICE, "Stats", &req.base, NULL, 0,
-			&supermachine__agent__v1__stats_response__descriptor, on_stats, e);
-	e->asked = r == 0;
-	return r;
+	e->asked =
+		sm_rpc_send(e->rpc, SM_VMM_SERVICE, "Stats", &req.base, NULL, 0,
+			    &supermachine__agent__v1__stats_response__descriptor, on_stats, e) == 0;
+}
+
+static void ask_stats(struct events *e)
+{
+	Supermachine__Agent__V1__Empty req = SUPERMACHINE__AGENT__V1__EMPTY__INIT;
+
+	if (!e->asked)
+		e->asked = sm_rpc_send(e->rpc, SM_VMM_SERVICE, "Info", &req.base, NULL, 0,
+				       &supermachine__sandbox__v1__info_response__descriptor,
+				       on_info, e) == 0;
 }
 
 static void on_timer(void *arg)
@@ -155,7 +170,7 @@ static void on_timer(void *arg)
 		stop(e, sm_err_set(e->err, -ETIMEDOUT, "the guest does not answer"));
 		return;
 	}
-	ask_stats(e); /* what fails here ends the connection */
+	ask_stats(e);
 	sm_timer_set(e->loop, e->timer, e->interval_ns);
 }
 

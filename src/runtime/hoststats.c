@@ -327,8 +327,22 @@ static void open_event(struct sm_jsonout *j, const char *type, const char *id)
 	sm_jsonout_string(j, "id", id);
 }
 
+static void show_tsi(struct sm_jsonout *j, const Supermachine__Sandbox__V1__InfoResponse *vm)
+{
+	open_object(j, "tsi");
+	sm_jsonout_u64(j, "flows", vm->vsock_flows);
+	sm_jsonout_u64(j, "listeners", vm->tsi_listeners);
+	sm_jsonout_u64(j, "rxBytes", vm->tsi_rx_bytes);
+	sm_jsonout_u64(j, "txBytes", vm->tsi_tx_bytes);
+	sm_jsonout_u64(j, "datagrams", vm->tsi_datagrams);
+	sm_jsonout_u64(j, "drops", vm->vsock_drops);
+	sm_jsonout_u64(j, "creditStalls", vm->vsock_credit_stalls);
+	sm_jsonout_u64(j, "policyDenials", vm->tsi_denials);
+	sm_jsonout_close(j);
+}
+
 void sm_hoststats_show(struct sm_jsonout *j, const char *id, const struct sm_hoststats *h,
-		       const guest_stats *g)
+		       const guest_stats *g, const Supermachine__Sandbox__V1__InfoResponse *vm)
 {
 	open_event(j, "stats", id);
 	open_object(j, "data");
@@ -348,6 +362,7 @@ void sm_hoststats_show(struct sm_jsonout *j, const char *id, const struct sm_hos
 	open_object(j, "intel_rdt");
 	sm_jsonout_close(j);
 	sm_jsonout_null(j, "network_interfaces");
+	show_tsi(j, vm);
 	sm_jsonout_close(j);
 	sm_jsonout_close(j);
 }

@@ -13,7 +13,8 @@
 /*
  * The numbers of `events`. Each comes from where its limit is applied: memory and pids from the
  * container's cgroup in the guest, CPU and block I/O and cpuset from sm-vmm's cgroup on the host.
- * Where the host's has no such controller (rootless), CPU comes from the guest too.
+ * Where the host's has no such controller (rootless), CPU comes from the guest too. The guest's
+ * sockets are sm-vmm's, which counts what goes over them.
  */
 #define SM_HOSTSTATS_CPUS_MAX 1024
 #define SM_HOSTSTATS_IO_MAX   64
@@ -43,7 +44,8 @@ void sm_hoststats_read(const struct sm_cgroups *cg, struct sm_hoststats *out);
 
 /* runc's line for stats, and that for oom (stats NULL). 0 or -errno of sm_jsonout_text(). */
 void sm_hoststats_show(struct sm_jsonout *j, const char *id, const struct sm_hoststats *host,
-		       const Supermachine__Agent__V1__StatsResponse *guest);
+		       const Supermachine__Agent__V1__StatsResponse *guest,
+		       const Supermachine__Sandbox__V1__InfoResponse *vm);
 void sm_hoststats_show_oom(struct sm_jsonout *j, const char *id);
 
 #endif

@@ -367,6 +367,7 @@ for _ in range(500):
 	lines=$(($(denials | wc -l) - before))
 	echo "$lines lines in $((SECONDS - begin)) s"
 	((lines <= SECONDS - begin + 11))
+	sm events --stats "$ID-a" | jq -e '.data.tsi | .policyDenials >= 1500 and .listeners == 0 and .drops == 0'
 	# As time goes on there are lines again.
 	told() {
 		in_guest a python3 -c 'import socket; socket.socket().connect_ex(("127.0.0.1", 7100))'

@@ -42,10 +42,10 @@ hog='a=0123456789abcdef; while :; do a=$a$a; done'
 	[ "$(command jq -c 'keys_unsorted' <<< "$output")" = '["type","id","data"]' ]
 	[ "$(jq -r '.type + " " + .id' <<< "$output")" = "stats $ID" ]
 	[ "$(command jq -c '.data | keys_unsorted' <<< "$output")" = \
-		'["cpu","cpuset","memory","pids","blkio","hugetlb","intel_rdt","network_interfaces"]' ]
+		'["cpu","cpuset","memory","pids","blkio","hugetlb","intel_rdt","network_interfaces","tsi"]' ]
 	jq -e '.data | .memory.usage.limit == 67108864 and .memory.usage.usage > 0 and
 		.memory.raw.anon > 0 and .pids == {current: 1, limit: 50} and .cpu.usage.total > 0 and
-		.network_interfaces == null' <<< "$output"
+		.network_interfaces == null and .tsi.policyDenials == 0' <<< "$output"
 }
 
 @test "events: a line for each kill, lines of numbers, the end with the container" {

@@ -30,7 +30,7 @@ case("ps: table's columns", "d rt run -d -b b $C; rt ps $C > o; head -n 1 o | tr
      args=SLEEP)
 case("events: members", """d rt run -d -b b $C; rt events --stats $C > o; wc -l < o
 jq -c '[.type, .id, (.data | keys), (.data.memory | del(.cache) | keys), (.data.cpu | keys), .data.memory.usage.limit, .data.pids.limit]' o""",
-     '.linux.resources.memory.limit = 134217728 | .linux.resources.pids.limit = 40', args=SLEEP)
+     '.linux.resources.memory.limit = 134217728 | .linux.resources.pids.limit = 40', args=SLEEP, differs="events-tsi")
 for what, line in {
         "bad interval": "t rt events --interval x $C", "interval 0": "t rt events --interval 0 $C",
         "pids": "t rt update --pids-limit 50 $C; rt events --stats $C | jq .data.pids.limit",
