@@ -34,6 +34,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -543,6 +544,16 @@ static bool parse_load(const char *text, struct load *l)
 
 /* ---- the agent, and who asks it ---- */
 
+/* A child that does not outlive its parent. */
+static pid_t fork_bound(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return pid;
+}
+
 /* Asked: LOAD, any byte. Answered: "ready", "done." and the CPU time it took here. */
 static void answer_commands(int fd)
 {
@@ -580,7 +591,7 @@ static _Noreturn void be_agent(const char *control)
 	for (;;) {
 		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 
-		if (fd >= 0 && fork() == 0) {
+		if (fd >= 0 && fork_bound() == 0) {
 			answer_commands(fd);
 			exit(0);
 		}
@@ -754,10 +765,10 @@ static int be_guest(char **argv)
 
 	if (getpid() == 1 && getenv("NET_ADDRESS"))
 		bring_up();
-	server = fork();
+	server = fork_bound();
 	if (server == 0)
 		serve(addrs);
-	agent = fork();
+	agent = fork_bound();
 	if (agent == 0)
 		be_agent(argv[1]);
 	printf("%d %d\n", server, agent);

@@ -14,9 +14,9 @@ load helpers
 	[ -z "$(leftovers)" ]
 }
 
-@test "8 at a time, 5 times, nothing left" {
+@test "8 at a time, ${SM_ROUNDS:-5} times, nothing left" {
 	args sh -c 'echo output; exit 6'
-	for ((round = 0; round < 5; round++)); do
+	for ((round = 0; round < ${SM_ROUNDS:-5}; round++)); do
 		pids=()
 		for ((i = 0; i < 8; i++)); do
 			sm run -b "$BUNDLE" "$ID-$round-$i" < /dev/null > "$BATS_TEST_TMPDIR/out.$i" 3>&- &
