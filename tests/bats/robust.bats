@@ -87,21 +87,6 @@ execs() {
 	[ "$status" -eq 0 ]
 }
 
-@test "SIGKILL to QEMU: sm-vmm ends with it, and says so" {
-	args sh -c 'echo ready; exec sleep 1000'
-	config '.annotations = {"supermachine.io/hypervisor": "qemu"}'
-	mkfifo "$BATS_TEST_TMPDIR/out"
-	sm run --keep -b "$BUNDLE" "$ID" < /dev/null > "$BATS_TEST_TMPDIR/out" 3>&- &
-	runner=$!
-	read -r line < "$BATS_TEST_TMPDIR/out"
-	pkill -KILL -P "$(pid_of "$ID")"
-	wait_status "$runner"
-	[ "$status" -eq 255 ]
-	grep -q 'QEMU was killed by signal 9' "$ROOT/$ID/vmm.log"
-	[ "$(status_of "$ID")" = stopped ]
-	sm delete --force "$ID"
-}
-
 @test "SIGKILL to a create half-way: nothing survives, delete --force cleans" {
 	mkdir -p "$ROOT"	# list wants a root that there is, and no create may come so far
 	args sleep 1000
