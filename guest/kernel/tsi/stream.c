@@ -582,6 +582,9 @@ void tsi_stream_rx(struct sock *sk, struct sk_buff *skb)
 		if (sk->sk_err)
 			sk_error_report(sk);
 	}
+	/* Between the credit that came and the question who waits for it: those who wait say so, and
+	 * look at the credit then. */
+	smp_mb();
 	if (READ_ONCE(tsk->want_space))
 		sk->sk_write_space(sk);
 }
