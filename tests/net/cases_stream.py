@@ -183,6 +183,27 @@ def slow_reader_here(t):
 
 
 @both_ends
+def buffer_grows(t):
+	"""SO_RCVBUF of a connection, after which its reader only reads."""
+	a, b = t.pair()
+	a.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * MIB)
+	work = t.background(b.fill, 2 * MIB)
+	t.note('here', a.drain(2 * MIB))
+	work.end()
+
+
+@both_ends
+def buffer_grows_low_water(t):
+	a, b = t.pair()
+	a.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * MIB)
+	a.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 50000)
+	work = t.background(b.fill, 2 * MIB)
+	t.until(a, select.POLLIN)
+	t.note('here', a.drain(2 * MIB))
+	work.end()
+
+
+@both_ends
 def zero_length(t):
 	a, b = t.pair()
 	t.call('send', a.send, b'')

@@ -11,7 +11,7 @@
 
 void tsi_stream_init(struct sock *sk)
 {
-	tsi_sk(sk)->buf_alloc = READ_ONCE(tsi_stream_buf);
+	tsi_sk(sk)->buf_alloc = tsi_sk(sk)->told_buf_alloc = READ_ONCE(tsi_stream_buf);
 	sk->sk_write_space = tsi_stream_write_space;
 	/* Bounds packets that the device has not taken; the host's buffer bounds their bytes. */
 	sk->sk_sndbuf = 1 << 20;
@@ -165,6 +165,7 @@ static int send_connect(struct sock *sk, const struct tsi_addr *addr)
 	spin_lock(&tsk->lock);
 	tsk->tx_cnt = tsk->peer_fwd_cnt = tsk->peer_buf_alloc = 0;
 	tsk->rx_cnt = tsk->fwd_cnt = tsk->told_fwd_cnt = 0;
+	tsk->told_buf_alloc = tsk->buf_alloc;
 	tsk->peer_fin = tsk->fin_sent = false;
 	tsk->rst_errno = 0;
 	tsi_set_names(sk, NULL, &peer);

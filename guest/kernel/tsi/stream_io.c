@@ -37,6 +37,7 @@ static int queue_packet(struct tsi_sock *tsk, struct sk_buff *skb)
 	hdr->fwd_cnt = cpu_to_le32(tsk->fwd_cnt);
 	hdr->buf_alloc = cpu_to_le32(tsk->buf_alloc);
 	tsk->told_fwd_cnt = tsk->fwd_cnt;
+	WRITE_ONCE(tsk->told_buf_alloc, tsk->buf_alloc);
 	return virtio_vsock_tsi_queue(skb);
 }
 
@@ -93,7 +94,7 @@ bool tsi_stream_readable(const struct sock *sk)
 	const struct tsi_sock *tsk = tsi_sk(sk);
 
 	return tsi_stream_unread(tsk) >=
-	       min_t(u32, sock_rcvlowat(sk, 0, INT_MAX), READ_ONCE(tsk->buf_alloc) / 2);
+	       min_t(u32, sock_rcvlowat(sk, 0, INT_MAX), READ_ONCE(tsk->told_buf_alloc) / 2);
 }
 
 /* Bytes that the host has room for. */
@@ -173,14 +174,15 @@ bool tsi_stream_append(struct sock *sk, struct sk_buff *skb)
 	return tsi_stream_readable(sk);
 }
 
-/* Bytes were read: tells the host before it runs short of credit. */
+/* Bytes were read: tells the host before it runs short of credit, which is what it was told of, also
+ * where SO_RCVBUF has made the buffer larger since. */
 static void give_credit(struct tsi_sock *tsk)
 {
 	u32 buf, free, news;
 	bool due;
 
 	spin_lock(&tsk->lock);
-	buf = tsk->buf_alloc;
+	buf = tsk->told_buf_alloc;
 	free = buf - (tsk->rx_cnt - tsk->told_fwd_cnt);
 	news = tsk->fwd_cnt - tsk->told_fwd_cnt;
 	due = tsi_sock_sk(tsk)->sk_state == TCP_ESTABLISHED && !tsk->peer_fin && free < buf / 2 &&

@@ -89,7 +89,7 @@ struct tsi_sock {
 
 	/* A stream. Counters run freely, as on the wire. */
 	u32 tx_cnt, peer_fwd_cnt, peer_buf_alloc;
-	u32 rx_cnt, fwd_cnt, told_fwd_cnt, buf_alloc;
+	u32 rx_cnt, fwd_cnt, told_fwd_cnt, buf_alloc, told_buf_alloc;
 	int rst_errno; /* what ERROR said */
 	bool peer_fin, fin_sent;
 	struct sk_buff *gathered; /* pages of a splice(2) on their way into a packet */
