@@ -616,6 +616,7 @@ static int stream_shutdown(struct socket *sock, int how)
 {
 	struct sock *sk = sock->sk;
 	struct tsi_sock *tsk = tsi_sk(sk);
+	bool fin = false;
 	int err = 0;
 
 	how++; /* SHUT_RD, SHUT_WR, SHUT_RDWR to RCV_SHUTDOWN, SEND_SHUTDOWN, both */
@@ -640,13 +641,12 @@ static int stream_shutdown(struct socket *sock, int how)
 			tsi_stream_flush(sk);
 		spin_lock(&tsk->lock);
 		WRITE_ONCE(sk->sk_shutdown, sk->sk_shutdown | how);
-		if (sk->sk_state == TCP_ESTABLISHED && (how & SEND_SHUTDOWN) && !tsk->fin_sent) {
-			tsk->fin_sent = true;
-			err = tsi_stream_op_locked(tsk, VIRTIO_VSOCK_OP_SHUTDOWN,
-						   VIRTIO_VSOCK_SHUTDOWN_SEND, GFP_ATOMIC);
-		}
+		if (sk->sk_state == TCP_ESTABLISHED && (how & SEND_SHUTDOWN) && !tsk->fin_sent)
+			fin = tsk->fin_sent = true;
 		spin_unlock(&tsk->lock);
-		virtio_vsock_tsi_kick();
+		if (fin)
+			err = tsi_stream_op(tsk, VIRTIO_VSOCK_OP_SHUTDOWN,
+					    VIRTIO_VSOCK_SHUTDOWN_SEND);
 	}
 	sk->sk_state_change(sk);
 	release_sock(sk);

@@ -69,10 +69,9 @@ int tsi_stream_op(struct tsi_sock *tsk, u16 op, u32 flags)
 /* For one that has no sock (any more). */
 int tsi_stream_rst(u32 key, u32 host_port)
 {
-	struct sk_buff *skb = virtio_vsock_alloc_skb(VIRTIO_VSOCK_SKB_HEADROOM, GFP_KERNEL);
+	struct sk_buff *skb =
+		virtio_vsock_alloc_skb(VIRTIO_VSOCK_SKB_HEADROOM, GFP_KERNEL | __GFP_NOFAIL);
 
-	if (!skb)
-		return -ENOMEM;
 	fill_header(skb, VIRTIO_VSOCK_OP_RST, 0, key, host_port, 0);
 	return tsi_send(skb);
 }
@@ -186,11 +185,11 @@ static void give_credit(struct tsi_sock *tsk)
 	free = buf - (tsk->rx_cnt - tsk->told_fwd_cnt);
 	news = tsk->fwd_cnt - tsk->told_fwd_cnt;
 	due = tsi_sock_sk(tsk)->sk_state == TCP_ESTABLISHED && !tsk->peer_fin && free < buf / 2 &&
-	      news >= buf / 8 &&
-	      !tsi_stream_op_locked(tsk, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, GFP_ATOMIC);
+	      news >= buf / 8;
 	spin_unlock(&tsk->lock);
+	/* That must not fail: a reader may be about to wait for what comes of it. */
 	if (due)
-		virtio_vsock_tsi_kick();
+		tsi_stream_op(tsk, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0);
 }
 
 static struct sk_buff *new_data(struct sock *sk, struct msghdr *msg, u32 len, int *err)
