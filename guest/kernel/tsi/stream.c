@@ -289,7 +289,9 @@ void tsi_stream_connected(struct sock *sk, const struct virtio_vsock_hdr *hdr,
 		     tsi_addr_read(&name, a->data, min(le32_to_cpu(a->len), len - (u32)sizeof(*a)));
 
 	spin_lock(&tsk->lock);
-	if (sk->sk_state != TCP_SYN_SENT) {
+	/* The answer may be for a connect that was given up since we found the sock; the next one has
+	 * another key. */
+	if (sk->sk_state != TCP_SYN_SENT || tsk->key->key != le32_to_cpu(hdr->dst_port)) {
 		spin_unlock(&tsk->lock);
 		return;
 	}
