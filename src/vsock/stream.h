@@ -44,6 +44,7 @@ struct sm_stream {
 	bool abort;		/* close such that the peer sees RST */
 	struct sockaddr_in6 peer;	/* an accepted connection's, in either family */
 	uint32_t key;			/* TSI's base dialect: the socket's */
+	uint16_t bound;		/* the port that bind(2) gave it, counted by tsi_ports.c; or 0 */
 	bool lingers;		/* its SO_LINGER would make close(2) wait */
 
 	uint8_t *held;		/* ring of flow.buf bytes while something is held, else NULL */

@@ -46,8 +46,10 @@ void sm_vsock_stream_free(struct sm_stream *s)
 	LIST_REMOVE(s, all);
 	vs->nstreams--;
 	vs->ntsi -= s->tsi;
-	if (s->tsi)
+	if (s->tsi) {
+		sm_tsi_ports_add(vs->tsi, SM_TSI_TCP, SM_TSI_BOUND, s->bound, -1);
 		sm_tsi_freed(vs->tsi);
+	}
 	if (s->accepted)
 		vs->naccepted--;
 	free(s);

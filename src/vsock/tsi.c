@@ -351,6 +351,7 @@ void sm_tsi_free(struct sm_tsi *t)
 		return;
 	sm_tsi_reset(t);
 	sm_tsi_policy_free(t->policy);
+	free(t->ports);
 	free(t);
 }
 
@@ -363,7 +364,13 @@ int sm_vsock_enable_tsi(struct sm_vsock *vs, const struct sm_vsock_tsi *config, 
 	if (!t)
 		return sm_err_sys(err, -ENOMEM, "tsi");
 	r = sm_tsi_policy_new(config->policy, config->ports, &t->policy, err);
+	if (r == 0) {
+		r = sm_tsi_ports_new(t->policy, &t->ports);
+		if (r < 0)
+			sm_err_sys(err, r, "tsi");
+	}
 	if (r < 0) {
+		sm_tsi_policy_free(t->policy);
 		free(t);
 		return r;
 	}

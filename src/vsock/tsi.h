@@ -20,6 +20,7 @@
  *	tsi_sock.c	the sockets: create, bind, connect, listen, accept, release
  *	tsi_dgram.c	datagrams both ways
  *	tsi_hand.c	connections that somebody else accepted, and who listens where
+ *	tsi_ports.c	which of the guest's sockets are at which port, where there is a port map
  *	tsi_option.c	which options there are
  *	tsi_base.c	the dialect of libkrunfw's kernels, where it differs
  *	tsi_policy.c	who may talk to whom; the port map
@@ -129,10 +130,13 @@ struct sm_tsi_answer {
 	uint8_t body[SM_TSI_ANSWER];
 };
 
+struct sm_tsi_ports;
+
 struct sm_tsi {
 	struct sm_vsock *vs;
 	struct sm_loop *loop;
 	struct sm_tsi_policy *policy;
+	struct sm_tsi_ports *ports;	/* NULL without a port map */
 	bool extended;		/* the guest said HELLO */
 	bool trace;
 	bool starved;		/* a listener could not accept: no descriptor, no memory */
@@ -222,8 +226,6 @@ int sm_tsi_accept_one(struct sm_tsi_sock *s, union sm_tsi_addr *peer); /* a desc
  * connection is used up, or -errno. */
 int sm_tsi_announce(struct sm_tsi_sock *s, struct sm_tsi_conn *conn, const struct sm_chain *c);
 int sm_tsi_watch(struct sm_tsi_sock *s, uint32_t events);
-/* Whether there is a socket of the guest at this port of ours. */
-bool sm_tsi_is_at(const struct sm_tsi *t, enum sm_tsi_proto proto, uint16_t port);
 
 /* Whether the policy lets it: connect and send to `a`, or bind and listen at it. A destination is
  * settled, and where it is a port that the guest itself has, by the map another one of ours, that. */
@@ -252,6 +254,25 @@ void sm_tsi_hand_drop(struct sm_tsi_sock *s); /* all of it */
 /* The local name of a stream that came by a socket without one of its own. */
 int sm_tsi_listener_name(struct sm_tsi *t, uint32_t guest_port, uint32_t host_port,
 			 union sm_tsi_addr *a);
+
+/* ---- tsi_ports.c ---- */
+
+/* What a socket is at a port of ours that bind(2) gave it. */
+enum sm_tsi_role {
+	SM_TSI_BOUND,	/* the end of what goes out from there */
+	SM_TSI_OPEN,	/* of those, what takes connections or datagrams */
+	SM_TSI_ROLE_NUM
+};
+
+/* *ports is NULL where there is no map. */
+int sm_tsi_ports_new(const struct sm_tsi_policy *p, struct sm_tsi_ports **ports);
+/* One more or less, n being 1 or -1. Nothing at port 0, and without a map. */
+void sm_tsi_ports_add(struct sm_tsi *t, enum sm_tsi_proto proto, enum sm_tsi_role role,
+		      uint16_t port, int n);
+/* Makes of a destination the one that it has for us, if it is a port of the guest's … */
+void sm_tsi_find_own(const struct sm_tsi_sock *s, union sm_tsi_addr *a);
+/* … and of a source the one that it has for the guest. */
+void sm_tsi_name_own(const struct sm_tsi_sock *s, union sm_tsi_addr *a);
 
 /* ---- tsi_option.c ---- */
 

@@ -248,24 +248,13 @@ static uint16_t put_control(uint8_t *prefix, const struct cmsghdr *c)
 	return 0;
 }
 
-/* A datagram from a socket of the guest itself comes from the port that this bound. */
-static void name_own(const struct sm_tsi_sock *s, union sm_tsi_addr *a)
-{
-	const struct sm_tsi_policy *p = s->tsi->policy;
-	uint16_t port = ntohs(a->in.sin_port);
-
-	if (sm_tsi_policy_maps(p) && sm_tsi_is_loopback(&a->sa) &&
-	    sm_tsi_is_at(s->tsi, s->proto, port))
-		a->in.sin_port = htons(sm_tsi_policy_inner(p, s->proto, port));
-}
-
 static void put_prefix(const struct sm_tsi_sock *s, struct msghdr *m, uint8_t prefix[PREFIX])
 {
 	uint16_t flags = 0;
 
 	memset(prefix, 0, PREFIX);
 	if (m->msg_namelen <= sizeof(struct sockaddr_in6)) {
-		name_own(s, m->msg_name);
+		sm_tsi_name_own(s, m->msg_name);
 		sm_tsi_put16(prefix, (uint16_t)m->msg_namelen);
 		memcpy(prefix + 8, m->msg_name, m->msg_namelen);
 	}

@@ -132,6 +132,22 @@ void sm_tsi_freed(struct sm_tsi *t)
 	sm_vsock_wake(t->vs);
 }
 
+static bool is_open(const struct sm_tsi_sock *s)
+{
+	return s->state == SM_TSI_LISTENING || s->state == SM_TSI_DATAGRAM;
+}
+
+static void set_port(struct sm_tsi_sock *s, uint16_t port)
+{
+	sm_tsi_ports_add(s->tsi, s->proto, SM_TSI_BOUND, s->port, -1);
+	sm_tsi_ports_add(s->tsi, s->proto, SM_TSI_BOUND, port, 1);
+	if (is_open(s)) {
+		sm_tsi_ports_add(s->tsi, s->proto, SM_TSI_OPEN, s->port, -1);
+		sm_tsi_ports_add(s->tsi, s->proto, SM_TSI_OPEN, port, 1);
+	}
+	s->port = port;
+}
+
 /* #syscalls:loop close setsockopt */
 static void close_fd(struct sm_tsi_sock *s)
 {
@@ -149,6 +165,7 @@ void sm_tsi_sock_free(struct sm_tsi_sock *s)
 	struct sm_tsi *t = s->tsi;
 
 	close_fd(s);
+	set_port(s, 0);
 	sm_tsi_hand_drop(s);
 	if (s->is_ready)
 		TAILQ_REMOVE(&t->ready, s, ready);
@@ -370,31 +387,6 @@ static void log_denial(struct sm_tsi_sock *s, enum sm_tsi_action action, const u
 	t->denials_told = n;
 }
 
-bool sm_tsi_is_at(const struct sm_tsi *t, enum sm_tsi_proto proto, uint16_t port)
-{
-	const struct sm_tsi_sock *s;
-
-	LIST_FOREACH(s, &t->all, all)
-	{
-		if (s->proto == proto && s->port == port &&
-		    (s->state == SM_TSI_LISTENING || s->state == SM_TSI_DATAGRAM))
-			return true;
-	}
-	return false;
-}
-
-static void find_own(const struct sm_tsi_sock *s, union sm_tsi_addr *a)
-{
-	const struct sm_tsi_policy *p = s->tsi->policy;
-	uint16_t port = ntohs(a->in.sin_port), outer;
-
-	if (!sm_tsi_policy_maps(p) || !sm_tsi_is_loopback(&a->sa))
-		return;
-	outer = sm_tsi_policy_outer(p, s->proto, port);
-	if (outer != port && sm_tsi_is_at(s->tsi, s->proto, outer))
-		a->in.sin_port = htons(outer);
-}
-
 bool sm_tsi_may(struct sm_tsi_sock *s, enum sm_tsi_action action, union sm_tsi_addr *a)
 {
 	const struct sm_tsi_policy *p = s->tsi->policy;
@@ -406,7 +398,7 @@ bool sm_tsi_may(struct sm_tsi_sock *s, enum sm_tsi_action action, union sm_tsi_a
 		return false;
 	}
 	if (action == SM_TSI_TO)
-		find_own(s, a);
+		sm_tsi_find_own(s, a);
 	return true;
 }
 
@@ -428,7 +420,7 @@ int sm_tsi_sock_bind(struct sm_tsi_sock *s, const union sm_tsi_addr *a)
 	outer.in.sin_port = htons(sm_tsi_policy_outer(p, s->proto, ntohs(a->in.sin_port)));
 	if (bind(s->fd, &outer.sa, sm_tsi_addr_len(&outer)) < 0)
 		return -errno;
-	s->port = ntohs(outer.in.sin_port);
+	set_port(s, ntohs(outer.in.sin_port));
 	return 0;
 }
 
@@ -539,6 +531,8 @@ int sm_tsi_sock_listen(struct sm_tsi_sock *s, int32_t backlog)
 	if (r < 0)
 		return r;
 	s->tsi->nlisteners += first;
+	if (first)
+		sm_tsi_ports_add(s->tsi, s->proto, SM_TSI_OPEN, s->port, 1);
 	s->state = SM_TSI_LISTENING;
 	n = n ? n : 1;
 	s->announce = s->announce + n > s->backlog ? s->announce + n - s->backlog : 0;
@@ -578,6 +572,8 @@ static void join(struct sm_tsi_sock *s, struct sm_stream *st, uint32_t buf)
 	st->guest_port = s->key;
 	st->host_port = SM_TSI_PORT;
 	st->lingers = s->lingers;
+	st->bound = s->port;
+	s->port = 0;
 	sm_vsock_hash(st);
 	sm_flow_open(&st->flow, s->guest_alloc, buf);
 	sm_stream_join(st, sm_steal_fd(&s->fd), sm_steal_ptr(s->io), s->events, s->tsi->loop,
@@ -631,8 +627,10 @@ int sm_tsi_accept_one(struct sm_tsi_sock *s, union sm_tsi_addr *peer)
 		socklen_t len = sizeof(*peer);
 		int fd = accept4(s->fd, &peer->sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-		if (fd >= 0)
+		if (fd >= 0) {
+			sm_tsi_name_own(s, peer);
 			return fd;
+		}
 		switch (errno) {
 		case EAGAIN:
 			return -EAGAIN;

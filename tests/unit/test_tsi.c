@@ -45,7 +45,7 @@ static int setup_ports(void **state)
 {
 	struct vg *v = malloc(sizeof(*v));
 
-	tg_init(v, NULL, "18081:80, 15353:53", 0);
+	tg_init(v, NULL, "18081:80, 15353:53, 18082:81, 19090:90", 0);
 	assert_int_equal(tg_hello(v), 0);
 	*state = v;
 	return 0;
@@ -472,6 +472,71 @@ static void test_own_ports(void **state)
 	assert_memory_equal(p.addr, &udp, len);
 }
 
+static void create_reusing(struct vg *v, uint32_t key, int option)
+{
+	const int on = 1;
+
+	assert_int_equal(tg_create(v, key, AF_INET, 1, 0), 0);
+	assert_int_equal(set_option(v, key, OUT, SOL_SOCKET, option, &on, sizeof(on)), 0);
+}
+
+/* A client that bound a port of the map too has that one for the listener, before and after it is a
+ * stream. */
+static void test_own_client_port(void **state)
+{
+	struct vg *v = *state;
+	struct sockaddr_in6 to, from;
+	socklen_t len = loopback(AF_INET, 81, &to);
+	struct msg m;
+
+	loopback(AF_INET, 90, &from);
+	create_reusing(v, KEY, SO_REUSEADDR);
+	assert_int_equal(tg_addr(v, BIND, KEY, &to, len, NULL), 0);
+	assert_int_equal(tg_listen(v, KEY, 4, NULL), 0);
+	for (uint32_t key = KEY + 1; key < KEY + 3; key++) {
+		create_reusing(v, key, SO_REUSEADDR);
+		assert_int_equal(tg_addr(v, BIND, key, &from, len, NULL), 0);
+		assert_int_equal(tg_addr(v, CONNECT, key, &to, len, NULL), 0);
+		tg_gets(v, ACCEPTED, KEY, &m);
+		assert_int_equal(m.b[144 + 2] << 8 | m.b[144 + 3], 90);
+		vg_send(v, vg_hdr(v, SM_VSOCK_OP_RST, key, OUT), NULL);
+		vg_spin(v);
+	}
+}
+
+/* A port is the guest's as long as one of its sockets takes connections there. */
+static void test_own_port_shared(void **state)
+{
+	struct vg *v = *state;
+	struct sockaddr_in6 a;
+	socklen_t len = loopback(AF_INET, 81, &a);
+	const int on = 1;
+	struct msg m;
+
+	for (uint32_t key = KEY; key < KEY + 2; key++) {
+		create_reusing(v, key, SO_REUSEADDR);
+		assert_int_equal(set_option(v, key, OUT, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)), 0);
+		assert_int_equal(tg_addr(v, BIND, key, &a, len, NULL), 0);
+		assert_int_equal(tg_listen(v, key, 1, NULL), 0);
+		assert_int_equal(tg_listen(v, key, 2, NULL), 0);
+	}
+	tg_two(v, RELEASE, KEY, OUT);
+	assert_int_equal(tg_create(v, KEY + 2, AF_INET, 1, 0), 0);
+	assert_int_equal(tg_addr(v, CONNECT, KEY + 2, &a, len, NULL), 0);
+	tg_gets(v, ACCEPTED, KEY + 1, &m);
+	tg_two(v, RELEASE, KEY + 1, OUT);
+	assert_int_equal(tg_create(v, KEY + 3, AF_INET, 1, 0), 0);
+	assert_int_equal(tg_addr(v, CONNECT, KEY + 3, &a, len, NULL), -ECONNREFUSED);
+	/* The namespace's own 81 is meant now. */
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, len), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(tg_addr(v, CONNECT, KEY + 3, &a, len, NULL), 0);
+	close(fd);
+}
+
 /* ---- base ---- */
 
 #define CONTROL 77u /* the guest's control socket */
@@ -754,6 +819,8 @@ int main(void)
 		CASE(test_policy, setup_policy),
 		CASE(test_many_denials, setup_policy),
 		CASE(test_own_ports, setup_ports),
+		CASE(test_own_client_port, setup_ports),
+		CASE(test_own_port_shared, setup_ports),
 		CASE(test_base_out, setup_base),
 		CASE(test_base_in, setup_base),
 		CASE(test_base_datagrams, setup_base),
