@@ -33,6 +33,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 enum { RX, TX, EVENT, QUEUES };
@@ -41,6 +42,7 @@ enum { RX, TX, EVENT, QUEUES };
 #define TX_TURN_BYTES (512u << 10)
 #define STREAM_BYTES (64u << 10)	/* of one stream before the next has its turn */
 #define PACKET_COST 256u		/* what a packet counts at least against a turn */
+#define WALK_COST 32u			/* … and each thing that it had us look at */
 
 static struct sm_vq *queue(struct sm_vsock *vs, int index)
 {
@@ -297,9 +299,10 @@ static bool receive(struct sm_vsock *vs)
 			return false;
 		if (r == 0)
 			continue;
+		vs->walked = 0;
 		packet(vs, &c);
 		sm_vq_push(tx, c.head, 0);
-		bytes += c.out_len + PACKET_COST;
+		bytes += c.out_len + PACKET_COST + vs->walked * WALK_COST;
 	}
 	return true;
 }
@@ -636,9 +639,9 @@ int sm_vsock_new(struct sm_loop *loop, uint64_t guest_cid, struct sm_vsock **out
 	TAILQ_INIT(&vs->ready);
 	TAILQ_INIT(&vs->due);
 	vs->work_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r = vs->work_fd < 0 ? -errno :
-			      sm_loop_add(loop, vs->work_fd, EPOLLIN | EPOLLET, on_wakeup, vs,
-					  &vs->work_io);
+	r = vs->work_fd < 0 || getrandom(vs->secret, sizeof(vs->secret), 0) < 0 ?
+		    -errno :
+		    sm_loop_add(loop, vs->work_fd, EPOLLIN | EPOLLET, on_wakeup, vs, &vs->work_io);
 	if (r < 0) {
 		sm_vsock_free(vs);
 		return r;

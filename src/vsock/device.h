@@ -43,7 +43,9 @@ struct sm_vsock {
 	LIST_HEAD(, sm_vsock_listener) listeners;
 	uint32_t nstreams, naccepted, ntsi;
 	uint32_t next_port;
+	uint64_t secret[2];		/* of sm_vsock_mix() */
 
+	uint32_t walked;	/* sockets and streams that a packet had us look at, one by one */
 	struct sm_stream_queue ready;	/* something for the guest: control or data */
 	struct sm_stream_queue due;	/* callbacks to run, perhaps to be freed */
 	struct sm_vsock_hdr refusals[SM_VSOCK_REFUSALS_MAX];	/* ring of RSTs without a stream */
@@ -63,6 +65,8 @@ struct sm_vsock {
 struct sm_stream *sm_vsock_stream_new(struct sm_vsock *vs, bool tsi);
 void sm_vsock_stream_free(struct sm_stream *s); /* closes what is open, leaves all lists */
 
+/* 32 bits of two numbers of the guest's, that it cannot foresee: for a bucket. */
+uint32_t sm_vsock_mix(const struct sm_vsock *vs, uint32_t a, uint32_t b);
 void sm_vsock_hash(struct sm_stream *s);	/* by (guest port, host port) */
 void sm_vsock_unhash(struct sm_stream *s);
 void sm_vsock_own(struct sm_stream *s);		/* by host port */

@@ -6,11 +6,20 @@
 #include "vsock/device.h"
 #include "vsock/tsi.h"
 
-static uint32_t bucket(uint32_t guest_port, uint32_t host_port)
+/* The guest chooses its numbers: without a secret it could have all of them in one bucket, and each of
+ * its packets looked for along the whole list. */
+uint32_t sm_vsock_mix(const struct sm_vsock *vs, uint32_t a, uint32_t b)
 {
-	uint32_t h = guest_port * 0x9e3779b1u ^ host_port * 0x85ebca6bu;
+	uint64_t h = ((uint64_t)a << 32 | b) ^ vs->secret[0];
 
-	return (h >> 16) % SM_VSOCK_BUCKETS;
+	h = h * 0x9e3779b97f4a7c15u + vs->secret[1];
+	h = (h ^ h >> 32) * 0xd6e8feb86659fd93u;
+	return (uint32_t)(h >> 32);
+}
+
+static uint32_t bucket(const struct sm_vsock *vs, uint32_t guest_port, uint32_t host_port)
+{
+	return sm_vsock_mix(vs, guest_port, host_port) % SM_VSOCK_BUCKETS;
 }
 
 struct sm_stream *sm_vsock_stream_new(struct sm_vsock *vs, bool tsi)
@@ -57,7 +66,7 @@ void sm_vsock_stream_free(struct sm_stream *s)
 
 void sm_vsock_hash(struct sm_stream *s)
 {
-	LIST_INSERT_HEAD(&s->vs->by_ports[bucket(s->guest_port, s->host_port)], s, by_ports);
+	LIST_INSERT_HEAD(&s->vs->by_ports[bucket(s->vs, s->guest_port, s->host_port)], s, by_ports);
 	s->hashed = true;
 }
 
@@ -70,7 +79,7 @@ void sm_vsock_unhash(struct sm_stream *s)
 
 void sm_vsock_own(struct sm_stream *s)
 {
-	LIST_INSERT_HEAD(&s->vs->by_host_port[bucket(0, s->host_port)], s, by_host_port);
+	LIST_INSERT_HEAD(&s->vs->by_host_port[bucket(s->vs, 0, s->host_port)], s, by_host_port);
 	s->owned = true;
 }
 
@@ -85,7 +94,7 @@ struct sm_stream *sm_vsock_find(struct sm_vsock *vs, uint32_t guest_port, uint32
 {
 	struct sm_stream *s;
 
-	LIST_FOREACH(s, &vs->by_ports[bucket(guest_port, host_port)], by_ports) {
+	LIST_FOREACH(s, &vs->by_ports[bucket(vs, guest_port, host_port)], by_ports) {
 		if (s->guest_port == guest_port && s->host_port == host_port)
 			return s;
 	}
@@ -96,7 +105,7 @@ struct sm_stream *sm_vsock_find_owner(struct sm_vsock *vs, uint32_t host_port)
 {
 	struct sm_stream *s;
 
-	LIST_FOREACH(s, &vs->by_host_port[bucket(0, host_port)], by_host_port) {
+	LIST_FOREACH(s, &vs->by_host_port[bucket(vs, 0, host_port)], by_host_port) {
 		if (s->host_port == host_port)
 			return s;
 	}

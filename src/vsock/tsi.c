@@ -337,6 +337,7 @@ void sm_tsi_reset(struct sm_tsi *t)
 {
 	struct sm_tsi_sock *s;
 
+	t->vs->walked += t->nsocks + t->vs->nstreams;
 	while ((s = LIST_FIRST(&t->all)))
 		sm_tsi_sock_free(s);
 	end_streams(t);

@@ -48,16 +48,16 @@ _Static_assert(SM_ARRAY_SIZE(protocols) == SM_TSI_PROTO_NUM, "a row for each");
 
 /* ---- the table ---- */
 
-static uint32_t bucket(uint32_t key)
+static uint32_t bucket(const struct sm_tsi *t, uint32_t key)
 {
-	return (key * 0x9e3779b1u >> 16) % SM_TSI_BUCKETS;
+	return sm_vsock_mix(t->vs, key, 0) % SM_TSI_BUCKETS;
 }
 
 struct sm_tsi_sock *sm_tsi_find(struct sm_tsi *t, uint32_t key)
 {
 	struct sm_tsi_sock *s;
 
-	LIST_FOREACH(s, &t->by_key[bucket(key)], by_key)
+	LIST_FOREACH(s, &t->by_key[bucket(t, key)], by_key)
 	{
 		if (s->key == key)
 			return s;
@@ -122,6 +122,7 @@ void sm_tsi_freed(struct sm_tsi *t)
 	if (!t || !t->starved)
 		return;
 	t->starved = false;
+	t->vs->walked += t->nsocks;
 	LIST_FOREACH(s, &t->all, all)
 	{
 		if (s->state != SM_TSI_LISTENING)
@@ -341,7 +342,7 @@ int sm_tsi_make(struct sm_tsi *t, const struct sm_tsi_req *q, int protocol)
 				   .proto = (enum sm_tsi_proto)proto,
 				   .state = proto == SM_TSI_TCP ? SM_TSI_FRESH : SM_TSI_DATAGRAM };
 	STAILQ_INIT(&s->handed);
-	LIST_INSERT_HEAD(&t->by_key[bucket(s->key)], s, by_key);
+	LIST_INSERT_HEAD(&t->by_key[bucket(t, s->key)], s, by_key);
 	LIST_INSERT_HEAD(&t->all, s, all);
 	t->nsocks++;
 	if (s->state == SM_TSI_DATAGRAM)
