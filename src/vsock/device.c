@@ -90,6 +90,8 @@ void sm_vsock_touch(struct sm_stream *s)
 
 	*(s->tsi ? &vs->counters.tsi_tx_bytes : &vs->counters.tx_bytes) += s->written;
 	s->written = 0;
+	if (s->flow.plain && s->held_len && s->flow.guest_shut == SM_VSOCK_SHUT_BOTH)
+		sm_stream_orphan(s);
 	/* Once nothing more can be read before it. */
 	if (s->error && !(has_data(s) && sm_flow_credit(&s->flow)))
 		sm_flow_reset(&s->flow, -s->error);

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,8 @@
 #include <unistd.h>
 
 #include "base/clean.h"
+
+#define ORPHAN_MS (180 * 1000)
 
 /* ---- taking descriptors ---- */
 
@@ -223,6 +226,21 @@ void sm_stream_finish(struct sm_stream *s)
 {
 	if (!s->held_len)
 		sm_stream_end_sink(s);
+}
+
+/* Linux gives up a closed connection whose peer takes nothing after some minutes, but ours is not
+ * closed as long as we hold bytes for it. A limit that the guest has set is the better one.
+ * #syscalls:loop getsockopt setsockopt */
+void sm_stream_orphan(struct sm_stream *s)
+{
+	int ms = 0, limit = ORPHAN_MS;
+	socklen_t len = sizeof(ms);
+
+	if (s->orphan || s->fd < 0)
+		return;
+	s->orphan = true;
+	if (getsockopt(s->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, &len) == 0 && !ms)
+		setsockopt(s->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, sizeof(limit));
 }
 
 /* ---- source ---- */

@@ -46,6 +46,7 @@ struct sm_stream {
 	uint32_t key;			/* TSI's base dialect: the socket's */
 	uint16_t bound;		/* the port that bind(2) gave it, counted by tsi_ports.c; or 0 */
 	bool lingers;		/* its SO_LINGER would make close(2) wait */
+	bool orphan;		/* see sm_stream_orphan() */
 
 	uint8_t *held;		/* ring of flow.buf bytes while something is held, else NULL */
 	uint32_t held_at, held_len;
@@ -93,6 +94,9 @@ int sm_stream_write(struct sm_stream *s, struct iovec *iov, int n);
 
 /* After the guest ended its way: ends the sink if nothing is held. */
 void sm_stream_finish(struct sm_stream *s);
+
+/* Of a plain flow that the guest has closed: what is held still goes to the peer, but not for ever. */
+void sm_stream_orphan(struct sm_stream *s);
 
 void sm_stream_end_source(struct sm_stream *s);
 void sm_stream_end_sink(struct sm_stream *s);

@@ -457,6 +457,55 @@ static void test_slow_peer(void **state)
 	expect_flows(v, 0);
 }
 
+static int with_user_timeout(int ms)
+{
+	int n = 0;
+
+	for (int fd = 3; fd < 256; fd++) {
+		int v = 0;
+		socklen_t len = sizeof(v);
+
+		n += getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &v, &len) == 0 && v == ms;
+	}
+	return n;
+}
+
+/* A host that never reads does not make us hold for ever what a guest has closed behind. */
+static void test_orphan(void **state)
+{
+	struct vg *v = *state;
+	int l = host_socket(AF_INET, SOCK_STREAM), fd[2], small = 4096, own = 7000;
+	static const uint8_t piece[65536];
+	struct msg m;
+
+	setsockopt(l, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	for (uint32_t i = 0; i < 2; i++) {
+		uint32_t sent = 0, fwd = 0;
+
+		fd[i] = connect_out(v, KEY + i, AF_INET, l);
+		if (i)
+			assert_int_equal(set_option(v, KEY + i, OUT, IPPROTO_TCP, TCP_USER_TIMEOUT, &own,
+						    sizeof(own)), 0);
+		while (sent - fwd + sizeof(piece) <= SM_VSOCK_BUF) {
+			vg_data(v, KEY + i, OUT, piece, sizeof(piece));
+			sent += sizeof(piece);
+			while (vg_recv(v, &m.h, NULL)) {
+				fwd = m.h.fwd_cnt;
+				vg_give_rx(v, 1);
+			}
+		}
+		assert_int_equal(with_user_timeout(180000), i);
+		vg_shutdown(v, KEY + i, OUT, SM_VSOCK_SHUT_BOTH);
+		vg_spin(v);
+		assert_int_equal(with_user_timeout(180000), 1);
+	}
+	assert_int_equal(with_user_timeout(own), 1);
+	close(fd[0]);
+	close(fd[1]);
+	close(l);
+	expect_flows(v, 0);
+}
+
 /* More than the guest takes at once, its buffers and credit given back bit by bit. */
 static void test_slow_guest(void **state)
 {
@@ -730,6 +779,7 @@ int main(void)
 		CASE(test_in),
 		CASE(test_backlog),
 		CASE(test_slow_peer),
+		CASE(test_orphan),
 		CASE(test_slow_guest),
 		CASE(test_reset_without_credit),
 		CASE(test_cycles),
