@@ -375,7 +375,7 @@ static int receive_one(struct sm_tsi_sock *s)
 		r = recvmsg(s->fd, &m, MSG_DONTWAIT);
 	while (r < 0 && errno == EINTR);
 	if (r < 0) {
-		r = -errno;
+		r = errno == ENOBUFS ? -ENOMEM : -errno; /* the former is said of rx buffers */
 		while (chains--)
 			sm_vsock_unpop_rx(t->vs);
 		return (int)r;

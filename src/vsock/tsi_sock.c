@@ -150,15 +150,22 @@ static void set_port(struct sm_tsi_sock *s, uint16_t port)
 }
 
 /* #syscalls:loop close setsockopt */
-static void close_fd(struct sm_tsi_sock *s)
+static void close_now(int fd, bool lingers)
 {
 	const struct linger off = { 0 };
 
+	if (lingers)
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
+	close(fd);
+}
+
+static void close_fd(struct sm_tsi_sock *s)
+{
 	sm_loop_forget(s->tsi->loop, s->io);
 	s->io = NULL;
-	if (s->fd >= 0 && s->lingers)
-		setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
-	sm_close(&s->fd);
+	if (s->fd >= 0)
+		close_now(s->fd, s->lingers);
+	s->fd = -1;
 }
 
 void sm_tsi_sock_free(struct sm_tsi_sock *s)
@@ -509,13 +516,27 @@ void sm_tsi_connect(struct sm_tsi *t, const struct sm_tsi_req *q)
 		sm_tsi_result(t, q, r);
 }
 
+/* listen(2) would choose a port where there is none, and the policy is to know it before. */
+static int name_listener(struct sm_tsi_sock *s, union sm_tsi_addr *a)
+{
+	socklen_t len = sizeof(*a);
+
+	*a = (union sm_tsi_addr){ .in6 = { 0 } };
+	if (getsockname(s->fd, &a->sa, &len) < 0)
+		return -errno;
+	if (a->in.sin_port)
+		return 0;
+	if (bind(s->fd, &a->sa, len) < 0 || getsockname(s->fd, &a->sa, &len) < 0)
+		return -errno;
+	return 0;
+}
+
 /* #syscalls:loop listen */
 int sm_tsi_sock_listen(struct sm_tsi_sock *s, int32_t backlog)
 {
 	uint32_t n =
 		backlog < 0 || (uint32_t)backlog > BACKLOG_MAX ? BACKLOG_MAX : (uint32_t)backlog;
-	union sm_tsi_addr a = { .in6 = { 0 } };
-	socklen_t len = sizeof(a);
+	union sm_tsi_addr a;
 	bool first = s->state == SM_TSI_FRESH;
 	int r;
 
@@ -523,8 +544,9 @@ int sm_tsi_sock_listen(struct sm_tsi_sock *s, int32_t backlog)
 		return s->state == SM_TSI_DATAGRAM ? -EOPNOTSUPP : -EINVAL;
 	if (first && s->tsi->nlisteners == SM_TSI_LISTENERS_MAX)
 		return -ENOBUFS;
-	if (getsockname(s->fd, &a.sa, &len) < 0)
-		return -errno;
+	r = name_listener(s, &a);
+	if (r < 0)
+		return r;
 	a.in.sin_port = htons(sm_tsi_policy_inner(s->tsi->policy, s->proto, ntohs(a.in.sin_port)));
 	if (!sm_tsi_may(s, SM_TSI_AT, &a))
 		return -EACCES;
@@ -711,7 +733,7 @@ static int take_one(struct sm_tsi_sock *s, const struct sm_chain *c)
 		conn.local.sa.sa_family = (sa_family_t)s->family; /* it is over already */
 	r = sm_tsi_announce(s, &conn, c);
 	if (r < 0)
-		close(conn.fd);
+		close_now(conn.fd, s->lingers); /* which is inherited */
 	return r;
 }
 

@@ -41,6 +41,16 @@ static int setup_policy(void **state)
 	return 0;
 }
 
+static int setup_closed(void **state)
+{
+	struct vg *v = malloc(sizeof(*v));
+
+	tg_init(v, "deny any:1-65535 tcp", NULL, 0);
+	assert_int_equal(tg_hello(v), 0);
+	*state = v;
+	return 0;
+}
+
 static int setup_ports(void **state)
 {
 	struct vg *v = malloc(sizeof(*v));
@@ -404,6 +414,18 @@ static void test_policy(void **state)
 	close(l);
 	sm_log_setup(2, SM_LOG_TEXT, SM_LOG_INFO);
 	close(log);
+}
+
+/* Where nothing was bound it is listen(2) that chooses the port, which the policy judges too. */
+static void test_policy_of_a_port_chosen(void **state)
+{
+	struct vg *v = *state;
+
+	for (uint32_t i = 0; i < 2; i++) {
+		assert_int_equal(tg_create(v, KEY + i, i ? AF_INET6 : AF_INET, 1, 0), 0);
+		assert_int_equal(tg_listen(v, KEY + i, 1, NULL), -EACCES);
+	}
+	assert_int_equal(counters(v).listeners, 0);
 }
 
 static unsigned int lines_with(int log, const char *text)
@@ -816,6 +838,7 @@ int main(void)
 		CASE(test_small_rx_buffer, setup),
 		CASE(test_options, setup),
 		CASE(test_options_of_streams, setup),
+		CASE(test_policy_of_a_port_chosen, setup_closed),
 		CASE(test_policy, setup_policy),
 		CASE(test_many_denials, setup_policy),
 		CASE(test_own_ports, setup_ports),
