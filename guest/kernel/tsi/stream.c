@@ -34,6 +34,26 @@ bool tsi_stream_is_over(const struct sock *sk)
 	return READ_ONCE(tsk->peer_fin) && READ_ONCE(tsk->fin_sent);
 }
 
+/* What nobody accepted. Of a listener that has ended, so that no more come. */
+static void drop_children(struct sock *sk)
+{
+	struct tsi_sock *tsk = tsi_sk(sk), *child, *next;
+	LIST_HEAD(children);
+
+	spin_lock(&tsk->lock);
+	list_splice_init(&tsk->accept_queue, &children);
+	tsk->accept_len = 0;
+	tsk->give_back = 0;
+	spin_unlock(&tsk->lock);
+	list_for_each_entry_safe(child, next, &children, accept_node) {
+		list_del_init(&child->accept_node);
+		tsi_unhash(child);
+		if (READ_ONCE(child->host) == TSI_HOST_OPEN)
+			tsi_stream_rst(child->key->key, child->host_port);
+		sock_put(tsi_sock_sk(child));
+	}
+}
+
 /* Forgets a connection or listener and what the host had for it; what comes next begins with a new
  * key. */
 static void start_over(struct sock *sk)
@@ -42,6 +62,7 @@ static void start_over(struct sock *sk)
 	struct tsi_addr none, local = tsk->local;
 
 	tsi_unhash(tsk);
+	drop_children(sk);
 	spin_lock(&tsk->lock);
 	/* What the worker is about to do with it, it does not. */
 	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
@@ -67,25 +88,15 @@ static void start_over(struct sock *sk)
 	tsk->key = NULL;
 }
 
+/* Its children are the caller's to drop, as they are where a reset of the device has ended it. */
 static void close_listener(struct sock *sk)
 {
-	struct tsi_sock *tsk = tsi_sk(sk), *child, *next;
-	LIST_HEAD(children);
+	struct tsi_sock *tsk = tsi_sk(sk);
 
 	spin_lock(&tsk->lock);
 	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
-	list_splice_init(&tsk->accept_queue, &children);
-	tsk->accept_len = 0;
-	tsk->give_back = 0;
 	spin_unlock(&tsk->lock);
 	tsi_release_host(tsk->key->key, TSI_HOST_PORT);
-	list_for_each_entry_safe(child, next, &children, accept_node) {
-		list_del_init(&child->accept_node);
-		tsi_unhash(child);
-		if (READ_ONCE(child->host) == TSI_HOST_OPEN)
-			tsi_stream_rst(child->key->key, child->host_port);
-		sock_put(tsi_sock_sk(child));
-	}
 }
 
 /* What bind(2) gave stays, also where the host has a new socket. */
@@ -677,6 +688,7 @@ static int stream_release(struct socket *sock)
 	WRITE_ONCE(tsk->host, TSI_HOST_GONE);
 	tsi_stream_close_locked(sk, 0);
 	spin_unlock(&tsk->lock);
+	drop_children(sk);
 	kfree_skb(tsk->gathered);
 	tsk->gathered = NULL;
 	sock_orphan(sk);
