@@ -159,7 +159,11 @@ static void close_plain(struct sm_stream *s)
 		return;
 	if (s->abort || s->lingers)
 		setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	sm_loop_forget(s->loop, s->source.io);
+	/* What others have open too stays in the epoll, and would have its events for what is freed. */
+	if (s->foreign)
+		sm_loop_remove(s->loop, s->source.io);
+	else
+		sm_loop_forget(s->loop, s->source.io);
 	s->source.io = NULL;
 	sm_close(&s->fd);
 }

@@ -46,6 +46,7 @@ struct sm_stream {
 	uint32_t key;			/* TSI's base dialect: the socket's */
 	uint16_t bound;		/* the port that bind(2) gave it, counted by tsi_ports.c; or 0 */
 	bool lingers;		/* its SO_LINGER would make close(2) wait */
+	bool foreign;		/* fd was handed to us: others may have it open too */
 	bool orphan;		/* see sm_stream_orphan() */
 
 	uint8_t *held;		/* ring of flow.buf bytes while something is held, else NULL */

@@ -86,6 +86,7 @@ struct sm_tsi_conn {
 	union sm_tsi_addr local, peer;
 	uint8_t *prefix;	/* on the heap: bytes to be read before those of fd; NULL: none */
 	uint32_t prefix_len;
+	bool foreign;		/* fd was handed over */
 	STAILQ_ENTRY(sm_tsi_conn) link;
 };
 

@@ -186,6 +186,7 @@ int sm_vsock_hand_over(struct sm_vsock *vs, const struct sm_vsock_handed *h)
 		return r;
 	}
 	conn->fd = h->fd;
+	conn->foreign = true;
 	conn->prefix_len = h->len;
 	if (h->len)
 		memcpy(conn->prefix, h->prefix, h->len);

@@ -703,7 +703,9 @@ int sm_tsi_announce(struct sm_tsi_sock *s, struct sm_tsi_conn *conn, const struc
 	h.buf_alloc = sm_tsi_buf(t);
 	st->guest_port = s->key;
 	st->host_port = sm_vsock_port(t->vs);
-	st->lingers = s->lingers; /* inherited from the listener */
+	/* Inherited from the listener, or nobody knows. */
+	st->lingers = s->lingers || conn->foreign;
+	st->foreign = conn->foreign;
 	sm_vsock_hash(st);
 	sm_flow_open(&st->flow, 0, h.buf_alloc);
 	put_accepted(s, st->host_port, conn, body);

@@ -543,6 +543,67 @@ static void test_accept_tcp(void **state)
 	close(out);
 }
 
+/* What epoll instances of ours watch. */
+static int count_watches(void)
+{
+	DIR *d = opendir("/proc/self/fdinfo");
+	struct dirent *e;
+	char path[300], line[256];
+	int n = 0;
+
+	while ((e = readdir(d))) {
+		FILE *file;
+
+		snprintf(path, sizeof(path), "/proc/self/fdinfo/%s", e->d_name);
+		file = fopen(path, "re");
+		while (file && fgets(line, sizeof(line), file))
+			n += strncmp(line, "tfd:", 4) == 0;
+		if (file)
+			fclose(file);
+	}
+	closedir(d);
+	return n;
+}
+
+/* Who hands a connection over may keep it open: its events are none of ours once the guest is done. */
+static void test_accept_kept(void **state)
+{
+	struct world *w = *state;
+	struct vg *v = &w->v;
+	int client = connect_to(w->path), kept = -1, sv[2], before;
+	struct sockaddr_in6 name;
+	struct msg m;
+
+	guest_listens(v, KEY, AF_INET, &name);
+	vg_spin(v);
+	before = count_watches();
+	for (int i = 0; i < 2; i++) {
+		uint32_t host_port;
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+		kept = fcntl(sv[0], F_DUPFD_CLOEXEC, 0);
+		hand(w, client, "ACCEPT *\n", sv[0]);
+		expect_line(w, client, "OK\n");
+		tg_gets(v, ACCEPTED, KEY, &m);
+		host_port = get32(m.b);
+		vg_op(v, SM_VSOCK_OP_CREDIT_UPDATE, KEY, host_port);
+		if (i)
+			tg_two(v, RELEASE, KEY, host_port);
+		else
+			vg_shutdown(v, KEY, host_port, SM_VSOCK_SHUT_BOTH);
+		tg_stream(v, SM_VSOCK_OP_RST, KEY, host_port, &m);
+		close(client);
+		client = connect_to(w->path);
+		vg_spin(v);
+		assert_int_equal(count_watches(), before);
+		tell(w, sv[1], "for somebody else");
+		assert_true(tg_quiet(v));
+		close(kept);
+		close(sv[1]);
+	}
+	close(client);
+}
+
 static void test_accept_refusals(void **state)
 {
 	struct world *w = *state;
@@ -756,6 +817,7 @@ int main(void)
 		CASE(test_accept_options),
 		CASE(test_accept_any),
 		CASE(test_accept_tcp),
+		CASE(test_accept_kept),
 		CASE(test_accept_refusals),
 		CASE(test_accept_waits),
 		cmocka_unit_test_setup_teardown(test_accept_base, setup_base, teardown),
