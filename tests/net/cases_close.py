@@ -563,6 +563,30 @@ def unspec_resets(t):
 	t.name('peer', a.getpeername)
 
 
+@case(pairs=('self', 'out'))
+def unspec_keeps_options(t):
+	"""… and its socket is connected once more with the options that it had."""
+	options = (('nodelay', socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), ('keepidle', socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 77),
+		('timeout', socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1234), ('keepalive', socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+		('tos', socket.IPPROTO_IP, socket.IP_TOS, 16))
+
+	def prepare(s):
+		for _, level, name, value in options:
+			s.setsockopt(level, name, value)
+	a, b = t.pair(prepare)
+	a.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 78)
+	raw(libc.connect, a.fileno(), b'\0' * 16, 16)
+	for label, level, name, _ in options:
+		t.call(label, a.getsockopt, level, name)
+	if t.kind == 'out':
+		_, port = t.peer.listen(t.f, t.host)
+	else:
+		_, port = t.listener()
+	t.call('connect', a.connect, (t.host, port))
+	for label, level, name, _ in options:
+		t.call(f'again.{label}', a.getsockopt, level, name)
+
+
 @both_ends
 def timeouts_then_close(t):
 	a, b = t.pair()

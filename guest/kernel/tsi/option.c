@@ -162,16 +162,75 @@ static void note(struct sock *sk, int level, int name, const struct option *o, u
 	}
 }
 
+struct kept {
+	struct list_head node;
+	int level, name;
+	u32 len;
+	u8 val[];
+};
+
+/* A connection's socket of the host goes with it, while ours can be connected once more: its options
+ * stay, as with TCP. */
+static void keep(struct sock *sk, int level, int name, const struct option *o, u32 len)
+{
+	struct list_head *options = &tsi_sk(sk)->options;
+	struct kept *k, *old;
+
+	k = kmalloc(struct_size(k, val, len), GFP_KERNEL_ACCOUNT);
+	if (!k)
+		return;
+	k->level = level;
+	k->name = name;
+	k->len = len;
+	memcpy(k->val, o->val, len);
+	list_for_each_entry(old, options, node) {
+		if (old->level == level && old->name == name) {
+			list_del(&old->node);
+			kfree(old);
+			break;
+		}
+	}
+	list_add_tail(&k->node, options);
+}
+
+void tsi_options_forget(struct tsi_sock *tsk)
+{
+	struct kept *k, *next;
+
+	list_for_each_entry_safe(k, next, &tsk->options, node) kfree(k);
+}
+
 /* The host may have ended it while the request was on its way. */
 static bool is_stream(const struct sock *sk)
 {
 	return sk->sk_type == SOCK_STREAM && tsi_sk(sk)->peer.sa.sa_family;
 }
 
-static int set_on_host(struct sock *sk, int level, int name, sockptr_t val, unsigned int len)
+static int tell_host(struct sock *sk, int level, int name, struct option *o, u32 len)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);
 	struct tsi_reply reply = { .op = TSI_SETSOCKOPT };
+
+	fill(o, tsk, level, name, len);
+	if (len >= sizeof(int) && never_fails(sk, level, name))
+		return tsi_post(tsk->key, TSI_SETSOCKOPT, o, sizeof(o->o) + len);
+	return tsi_request(tsk->key, o, sizeof(o->o) + len, &reply);
+}
+
+/* To a new socket of the host's. With the sock locked. */
+void tsi_options_replay(struct sock *sk)
+{
+	struct option o;
+	struct kept *k;
+
+	list_for_each_entry(k, &tsi_sk(sk)->options, node) {
+		memcpy(o.val, k->val, k->len);
+		tell_host(sk, k->level, k->name, &o, k->len);
+	}
+}
+
+static int set_on_host(struct sock *sk, int level, int name, sockptr_t val, unsigned int len)
+{
 	struct option *o;
 	bool ended;
 	int err;
@@ -192,19 +251,16 @@ static int set_on_host(struct sock *sk, int level, int name, sockptr_t val, unsi
 	lock_sock(sk);
 	err = tsi_need_host(sk);
 	ended = err == -ENOTCONN;
-	if (!err) {
-		fill(o, tsk, level, name, len);
-		if (len >= sizeof(int) && never_fails(sk, level, name))
-			err = tsi_post(tsk->key, TSI_SETSOCKOPT, o, sizeof(o->o) + len);
-		else
-			err = tsi_request(tsk->key, o, sizeof(o->o) + len, &reply);
-	}
+	if (!err)
+		err = tell_host(sk, level, name, o, len);
 	/* A connection that has ended takes options too. */
 	if (ended || (err == -EBADF && is_stream(sk)))
 		err = 0;
 	err = tsi_check_host(sk, err);
 	if (!err)
 		note(sk, level, name, o, len);
+	if (!err && sk->sk_type == SOCK_STREAM)
+		keep(sk, level, name, o, len);
 	release_sock(sk);
 	kfree(o);
 	return err;

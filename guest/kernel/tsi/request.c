@@ -222,9 +222,11 @@ int tsi_need_host(struct sock *sk)
 		tsi_hash(tsk);
 	}
 	err = create_on_host(sk, tsk->key);
-	if (!err)
-		WRITE_ONCE(tsk->host, TSI_HOST_OPEN);
-	return err;
+	if (err)
+		return err;
+	WRITE_ONCE(tsk->host, TSI_HOST_OPEN);
+	tsi_options_replay(sk);
+	return 0;
 }
 
 /* CREATE is not answered: that it failed is seen by what came after it. */

@@ -17,6 +17,7 @@ static void destruct(struct sock *sk)
 	__skb_queue_purge(&sk->sk_receive_queue);
 	__skb_queue_purge(&sk->sk_error_queue);
 	kfree_skb(tsk->partial);
+	tsi_options_forget(tsk);
 	tsi_key_put(tsk->key);
 }
 
@@ -63,6 +64,7 @@ struct sock *tsi_sock_new(struct net *net, struct socket *sock, int family, int 
 	INIT_HLIST_NODE(&tsk->node);
 	INIT_LIST_HEAD(&tsk->accept_queue);
 	INIT_LIST_HEAD(&tsk->accept_node);
+	INIT_LIST_HEAD(&tsk->options);
 	tsi_addr_none(&tsk->local, family);
 	if (type == SOCK_STREAM)
 		tsi_stream_init(sk);

@@ -80,6 +80,7 @@ struct tsi_sock {
 	struct hlist_node node; /* in the table of sockets */
 	struct tsi_key *key;
 	u32 host_port;
+	struct list_head options; /* of a stream: what the host's socket was told; with the sock locked */
 	bool hashed;
 	bool accepted; /* by a listener: key is the listener's */
 
@@ -233,6 +234,8 @@ void tsi_cmsg_put(struct sock *sk, struct msghdr *msg, const struct tsi_wire_dgr
 /* option.c */
 int tsi_setsockopt(struct socket *sock, int level, int name, sockptr_t val, unsigned int len);
 int tsi_options_again(struct sock *sk);
+void tsi_options_replay(struct sock *sk);
+void tsi_options_forget(struct tsi_sock *tsk);
 int tsi_tcp_state(struct sock *sk);
 int tsi_getsockopt(struct socket *sock, int level, int name, char __user *val, int __user *len);
 
