@@ -304,7 +304,9 @@ static bool receive(struct sm_vsock *vs)
 		vs->walked = 0;
 		packet(vs, &c);
 		sm_vq_push(tx, c.head, 0);
-		bytes += c.out_len + PACKET_COST + vs->walked * WALK_COST;
+		/* A chain can be longer than all of guest memory: no sum of the guest's may wrap. */
+		bytes += c.out_len < TX_TURN_BYTES ? c.out_len : TX_TURN_BYTES;
+		bytes += PACKET_COST + vs->walked * WALK_COST;
 	}
 	return true;
 }
