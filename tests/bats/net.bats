@@ -404,12 +404,14 @@ for _ in range(500):
 import socket
 for family, host in (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"):
 	l = socket.create_server((host, 80), family=family)
-	c = socket.create_connection((host, 80))
-	s, name = l.accept()
-	assert l.getsockname()[:2] == c.getpeername()[:2] == s.getsockname()[:2] == (host, 80)
-	assert name == c.getsockname() == s.getpeername()
-	c.sendall(b"x")
-	assert s.recv(1) == b"x"
+	for source in None, (host, 81):
+		c = socket.create_connection((host, 80), source_address=source)
+		s, name = l.accept()
+		assert l.getsockname()[:2] == c.getpeername()[:2] == s.getsockname()[:2] == (host, 80)
+		assert name == c.getsockname() == s.getpeername()
+		assert not source or name[:2] == source
+		c.sendall(b"x")
+		assert s.recv(1) == b"x"
 	a, b = (socket.socket(family, socket.SOCK_DGRAM) for _ in "ab")
 	a.bind((host, 80))
 	b.bind((host, 81))
