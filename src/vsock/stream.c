@@ -159,7 +159,7 @@ static void close_plain(struct sm_stream *s)
 		return;
 	if (s->abort || s->lingers)
 		setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	/* What others have open too stays in the epoll, and would have its events for what is freed. */
+	/* What others have open too stays in the epoll: its events would be for what is freed. */
 	if (s->foreign)
 		sm_loop_remove(s->loop, s->source.io);
 	else

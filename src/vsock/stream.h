@@ -96,7 +96,7 @@ int sm_stream_write(struct sm_stream *s, struct iovec *iov, int n);
 /* After the guest ended its way: ends the sink if nothing is held. */
 void sm_stream_finish(struct sm_stream *s);
 
-/* Of a plain flow that the guest has closed: what is held still goes to the peer, but not for ever. */
+/* Of a plain flow that the guest has closed: what is held still goes to the peer, not for ever. */
 void sm_stream_orphan(struct sm_stream *s);
 
 void sm_stream_end_source(struct sm_stream *s);

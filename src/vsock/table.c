@@ -6,8 +6,8 @@
 #include "vsock/device.h"
 #include "vsock/tsi.h"
 
-/* The guest chooses its numbers: without a secret it could have all of them in one bucket, and each of
- * its packets looked for along the whole list. */
+/* The guest chooses its numbers: without a secret it could have all of them in one bucket, and each
+ * of its packets looked for along the whole list. */
 uint32_t sm_vsock_mix(const struct sm_vsock *vs, uint32_t a, uint32_t b)
 {
 	uint64_t h = ((uint64_t)a << 32 | b) ^ vs->secret[0];

@@ -537,7 +537,8 @@ static void test_own_port_shared(void **state)
 
 	for (uint32_t key = KEY; key < KEY + 2; key++) {
 		create_reusing(v, key, SO_REUSEADDR);
-		assert_int_equal(set_option(v, key, OUT, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)), 0);
+		assert_int_equal(set_option(v, key, OUT, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)),
+				 0);
 		assert_int_equal(tg_addr(v, BIND, key, &a, len, NULL), 0);
 		assert_int_equal(tg_listen(v, key, 1, NULL), 0);
 		assert_int_equal(tg_listen(v, key, 2, NULL), 0);

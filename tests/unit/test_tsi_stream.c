@@ -484,8 +484,9 @@ static void test_orphan(void **state)
 
 		fd[i] = connect_out(v, KEY + i, AF_INET, l);
 		if (i)
-			assert_int_equal(set_option(v, KEY + i, OUT, IPPROTO_TCP, TCP_USER_TIMEOUT, &own,
-						    sizeof(own)), 0);
+			assert_int_equal(set_option(v, KEY + i, OUT, IPPROTO_TCP, TCP_USER_TIMEOUT,
+						    &own, sizeof(own)),
+					 0);
 		while (sent - fwd + sizeof(piece) <= SM_VSOCK_BUF) {
 			vg_data(v, KEY + i, OUT, piece, sizeof(piece));
 			sent += sizeof(piece);

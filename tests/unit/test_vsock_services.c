@@ -565,7 +565,8 @@ static int count_watches(void)
 	return n;
 }
 
-/* Who hands a connection over may keep it open: its events are none of ours once the guest is done. */
+/* Who hands a connection over may keep it open: its events are none of ours once the guest is done.
+ */
 static void test_accept_kept(void **state)
 {
 	struct world *w = *state;

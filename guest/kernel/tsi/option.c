@@ -169,8 +169,8 @@ struct kept {
 	u8 val[];
 };
 
-/* A connection's socket of the host goes with it, while ours can be connected once more: its options
- * stay, as with TCP. */
+/* A connection's socket of the host goes with it, while ours can be connected once more: its
+ * options stay, as with TCP. */
 static void keep(struct sock *sk, int level, int name, const struct option *o, u32 len)
 {
 	struct list_head *options = &tsi_sk(sk)->options;

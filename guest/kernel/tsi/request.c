@@ -35,8 +35,8 @@ int tsi_send(struct sk_buff *skb)
 	return err;
 }
 
-/* What has no answer, and what nobody says once more, such as the RELEASE of a close(2): it does not
- * fail for want of memory. */
+/* What has no answer, and what nobody says once more, such as the RELEASE of a close(2): it does
+ * not fail for want of memory. */
 int tsi_tell(u32 op, u32 key, const void *payload, u32 len)
 {
 	void *p;

@@ -300,8 +300,8 @@ void tsi_stream_connected(struct sock *sk, const struct virtio_vsock_hdr *hdr,
 		     tsi_addr_read(&name, a->data, min(le32_to_cpu(a->len), len - (u32)sizeof(*a)));
 
 	spin_lock(&tsk->lock);
-	/* The answer may be for a connect that was given up since we found the sock; the next one has
-	 * another key. */
+	/* The answer may be for a connect that was given up since we found the sock; the next one
+	 * has another key. */
 	if (sk->sk_state != TCP_SYN_SENT || tsk->key->key != le32_to_cpu(hdr->dst_port)) {
 		spin_unlock(&tsk->lock);
 		return;
@@ -596,8 +596,8 @@ void tsi_stream_rx(struct sock *sk, struct sk_buff *skb)
 		if (sk->sk_err)
 			sk_error_report(sk);
 	}
-	/* Between the credit that came and the question who waits for it: those who wait say so, and
-	 * look at the credit then. */
+	/* Between the credit that came and the question who waits for it: those who wait say so,
+	 * and look at the credit then. */
 	smp_mb();
 	if (READ_ONCE(tsk->want_space))
 		sk->sk_write_space(sk);

@@ -173,8 +173,8 @@ bool tsi_stream_append(struct sock *sk, struct sk_buff *skb)
 	return tsi_stream_readable(sk);
 }
 
-/* Bytes were read: tells the host before it runs short of credit, which is what it was told of, also
- * where SO_RCVBUF has made the buffer larger since. */
+/* Bytes were read: tells the host before it runs short of credit, which is what it was told of,
+ * also where SO_RCVBUF has made the buffer larger since. */
 static void give_credit(struct tsi_sock *tsk)
 {
 	u32 buf, free, news;

@@ -80,7 +80,7 @@ struct tsi_sock {
 	struct hlist_node node; /* in the table of sockets */
 	struct tsi_key *key;
 	u32 host_port;
-	struct list_head options; /* of a stream: what the host's socket was told; with the sock locked */
+	struct list_head options; /* a stream's, as the host was told; with the sock locked */
 	bool hashed;
 	bool accepted; /* by a listener: key is the listener's */
 
