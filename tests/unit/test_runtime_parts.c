@@ -549,7 +549,9 @@ static const char numbers[] =
 	"{\"major\":8,\"op\":\"Write\"}],"
 	"\"ioServicedRecursive\":[{\"major\":8,\"op\":\"Read\",\"value\":3},"
 	"{\"major\":8,\"op\":\"Write\",\"value\":4}]},"
-	"\"hugetlb\":{},\"intel_rdt\":{},\"network_interfaces\":null}}";
+	"\"hugetlb\":{},\"intel_rdt\":{},\"network_interfaces\":null,"
+	"\"tsi\":{\"flows\":1,\"listeners\":2,\"rxBytes\":3,\"txBytes\":4,\"datagrams\":5,"
+	"\"drops\":6,\"creditStalls\":7,\"policyDenials\":0}}}";
 
 /* runc's line, with the host's numbers of cgroup version 2. */
 static void test_host_numbers(void **state)
@@ -560,6 +562,8 @@ static void test_host_numbers(void **state)
 	const struct sm_cgroups cg = { &d, 1 };
 	Supermachine__Agent__V1__StatsResponse guest =
 		SUPERMACHINE__AGENT__V1__STATS_RESPONSE__INIT;
+	Supermachine__Sandbox__V1__InfoResponse vm =
+		SUPERMACHINE__SANDBOX__V1__INFO_RESPONSE__INIT;
 	sm_auto_json struct sm_jsonout *j = sm_jsonout_new(NULL);
 	const char *text;
 	size_t len;
@@ -576,7 +580,14 @@ static void test_host_numbers(void **state)
 	guest.memory_limit = UINT64_MAX;
 	guest.pids_current = 2;
 	guest.pids_limit = UINT64_MAX;
-	sm_hoststats_show(j, "web", &h, &guest);
+	vm.vsock_flows = 1;
+	vm.tsi_listeners = 2;
+	vm.tsi_rx_bytes = 3;
+	vm.tsi_tx_bytes = 4;
+	vm.tsi_datagrams = 5;
+	vm.vsock_drops = 6;
+	vm.vsock_credit_stalls = 7;
+	sm_hoststats_show(j, "web", &h, &guest, &vm);
 	assert_int_equal(sm_jsonout_text(j, &text, &len), 0);
 	assert_int_equal(len, strlen(numbers));
 	assert_memory_equal(text, numbers, len);
