@@ -562,8 +562,7 @@ static void test_host_numbers(void **state)
 	const struct sm_cgroups cg = { &d, 1 };
 	Supermachine__Agent__V1__StatsResponse guest =
 		SUPERMACHINE__AGENT__V1__STATS_RESPONSE__INIT;
-	Supermachine__Sandbox__V1__InfoResponse vm =
-		SUPERMACHINE__SANDBOX__V1__INFO_RESPONSE__INIT;
+	Supermachine__Sandbox__V1__InfoResponse vm = SUPERMACHINE__SANDBOX__V1__INFO_RESPONSE__INIT;
 	sm_auto_json struct sm_jsonout *j = sm_jsonout_new(NULL);
 	const char *text;
 	size_t len;
