@@ -368,6 +368,7 @@ static int enter_locked(struct sm_fs *fs, struct fs_export *export, struct fs_in
 		reap(fs, inode);
 		return ret;
 	}
+	inode->refs++;
 	*out = inode;
 	return 0;
 }
