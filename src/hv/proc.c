@@ -130,6 +130,21 @@ static void answer_waiters(struct sm_proc *p, const char *lost)
 	}
 }
 
+void sm_proc_client_gone(struct sm_proc *p)
+{
+	struct sm_waiter **at = &p->waiters, *w;
+
+	while ((w = *at)) {
+		if (sm_rpc_call_conn(w->call)) {
+			at = &w->next;
+			continue;
+		}
+		*at = w->next;
+		sm_rpc_fail(w->call, SM_RPC_CANCELLED, "the client is gone");
+		free(w);
+	}
+}
+
 void sm_proc_lost(struct sm_proc *p, const char *why)
 {
 	answer_waiters(p, why);

@@ -701,6 +701,7 @@ static void on_client_gone(void *arg, struct sm_rpc *rpc)
 	for (struct sm_proc *p = sb->procs.first; p; p = next) {
 		next = p->next;
 		sm_oom_client_gone(p->oom, rpc);
+		sm_proc_client_gone(p);
 		if (p->owner != rpc)
 			continue;
 		p->owner = NULL;
@@ -779,6 +780,10 @@ int sm_sandbox_new(const struct sm_sandbox_config *config, struct sm_sandbox **o
 	if (r == 0 && sb->c.listen_fd >= 0)
 		r = sm_rpc_server_new(sb->c.loop, sb->c.listen_fd, &service, sb, SM_CLIENTS_MAX,
 				      on_client_gone, &sb->server);
+	if (r == 0 && sb->control)
+		sm_rpc_set_inflight(sb->control, SM_CALLS_MAX);
+	if (r == 0 && sb->server)
+		sm_rpc_server_set_inflight(sb->server, SM_CALLS_MAX);
 	if (r < 0) {
 		sm_sandbox_free(sb);
 		return r;
