@@ -36,6 +36,7 @@
 #define GUEST_CID 3
 #define RESERVED_FDS 256u
 #define WANTED_FDS (4 * SM_VSOCK_TSI_FLOWS_MAX)
+#define KILL_TICK_NS 1000000000ull
 #define BOOT_TIMEOUT_NS (120ull * 1000000000)
 
 struct options {
@@ -361,6 +362,7 @@ static int setup_sandbox(struct vmm *v, struct sm_err *err)
 		.control_fd = v->o.control_fd,
 		.listen_fd = v->o.listen_fd,
 		.boot_timeout_ns = BOOT_TIMEOUT_NS,
+		.kill_tick_ns = KILL_TICK_NS,
 		.freeze = on_freeze,
 		.finished = on_finished,
 		.arg = v,

@@ -207,9 +207,9 @@ static void on_waited(void *arg, enum sm_rpc_code code, const char *text,
 	struct sm_proc *p = arg;
 
 	if (code != SM_RPC_OK) {
-		if (code != SM_RPC_UNAVAILABLE)
+		if (code != SM_RPC_UNAVAILABLE && code != SM_RPC_CANCELLED)
 			sm_error("%s: wait: %s", p->id, text);
-		return;		/* lost() answers the waiters */
+		return;		/* lost() answers the waiters, or all are given up */
 	}
 	p->status = ((const AGENT(WaitResponse) *)rsp)->status;
 	p->state = SM_PROC_ENDED;
