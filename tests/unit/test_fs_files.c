@@ -31,6 +31,16 @@ static int setup_tight(void **state)
 	return 0;
 }
 
+/* … or for 20 files, those two among them. */
+static int setup_few(void **state)
+{
+	struct sm_fs_options options = { .max_inodes = 20 };
+
+	*state = malloc(sizeof(struct fg));
+	fg_start(*state, &options);
+	return 0;
+}
+
 static int teardown(void **state)
 {
 	fg_end(*state);
@@ -466,6 +476,24 @@ static void test_descriptor_budget(void **state)
 	assert_int_equal(fg_open(g, f[0], O_RDONLY, &fh[0]), 0);
 }
 
+static void test_inode_budget(void **state)
+{
+	struct fg *g = *state;
+	uint64_t d = big_dir(g, 50), f[50] = { 0 };
+	char name[16];
+	int n = 0;
+
+	do {
+		snprintf(name, sizeof(name), "f%d", n);
+		f[n] = fg_lookup(g, d, name);
+	} while (f[n] && ++n < 50);
+	assert_int_equal(n, 20 - 3); /* big_dir() itself */
+	assert_int_equal(fg_error(g), -ENFILE);
+	fg_forget(g, f[3], 1);
+	assert_int_not_equal(fg_lookup(g, d, name), 0);
+	assert_int_equal(fg_lookup(g, d, "f3"), 0);
+}
+
 /* A long path whose descriptors were all taken away is opened again, step by step. */
 static void test_deep_path_after_eviction(void **state)
 {
@@ -683,6 +711,7 @@ int main(void)
 		T(test_readdir_without_room),
 		cmocka_unit_test_setup_teardown(test_descriptor_budget, setup_tight, teardown),
 		cmocka_unit_test_setup_teardown(test_deep_path_after_eviction, setup_tight, teardown),
+		cmocka_unit_test_setup_teardown(test_inode_budget, setup_few, teardown),
 		T(test_readonly),
 		T(test_bad_names),
 		T(test_bad_headers),
