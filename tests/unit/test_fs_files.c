@@ -494,6 +494,25 @@ static void test_inode_budget(void **state)
 	assert_int_equal(fg_lookup(g, d, "f3"), 0);
 }
 
+/* What is exported as a file is in the root's file system. */
+static void test_syncfs_of_the_root(void **state)
+{
+	struct fg *g = *state;
+	struct fuse_syncfs_in in = { 0 };
+	uint32_t before;
+
+	fg_host_file(g, "single", "text");
+	assert_int_equal(sm_fs_add_export(g->fs, "single",
+					  openat(g->dir, "single", O_PATH | O_CLOEXEC), false),
+			 0);
+	before = g->fs->nfds;
+	assert_int_equal(fg_call(g, FUSE_SYNCFS, FUSE_ROOT_ID, &in, sizeof(in), NULL, 0, 0), 0);
+	assert_int_equal(fg_call(g, FUSE_SYNCFS, g->rw, &in, sizeof(in), NULL, 0, 0), 0);
+	assert_int_equal(g->fs->nfds, before);
+	assert_int_equal(sm_fs_remove_export(g->fs, "single"), 0);
+	assert_int_equal(g->fs->nfds, before - 1);
+}
+
 /* A long path whose descriptors were all taken away is opened again, step by step. */
 static void test_deep_path_after_eviction(void **state)
 {
@@ -712,6 +731,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_descriptor_budget, setup_tight, teardown),
 		cmocka_unit_test_setup_teardown(test_deep_path_after_eviction, setup_tight, teardown),
 		cmocka_unit_test_setup_teardown(test_inode_budget, setup_few, teardown),
+		T(test_syncfs_of_the_root),
 		T(test_readonly),
 		T(test_bad_names),
 		T(test_bad_headers),
