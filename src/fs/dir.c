@@ -155,7 +155,8 @@ static size_t add_entry(struct fs_req *r, struct fs_handle *h, const struct dire
 
 	if (fs_dirent_put(r, pos, size, plus, &e, NULL) == 0)
 		return 0;
-	/* an entry without a nodeid tells the guest the name only: it looks up itself */
+	/* an entry without a nodeid tells the guest the name only: it looks up itself, and is told
+	 * what is wrong with it */
 	if (plus && !is_dots(d->d_name) && fs_statx(h->fd, d->d_name, &stx) == 0)
 		(void)fs_entry_fill(r, h->inode, d->d_name, &stx, &entry);
 	return fs_dirent_put(r, pos, size, plus, &e, &entry);

@@ -435,6 +435,29 @@ static void test_readdir_many(void **state)
 	}
 }
 
+/* As a directory of vfat may have it: 255 characters, 765 bytes. The guest gets the name alone. */
+static void test_name_too_long(void **state)
+{
+	struct fg *g = *state;
+	struct fs_export *export = g->fs->exports[0];
+	size_t before = g->fs->inodes.count;
+	struct fs_inode *inode;
+	struct statx stx;
+	char name[766];
+
+	memset(name, 'n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	fg_host_file(g, "file", "text");
+	assert_int_equal(fs_statx(g->dir, "file", &stx), 0);
+	assert_int_equal(fs_inode_enter(g->fs, export, export->root, name, -1, &stx, &inode),
+			 -ENAMETOOLONG);
+	assert_int_equal(g->fs->inodes.count, before);
+	name[255] = '\0';
+	assert_int_equal(fs_inode_enter(g->fs, export, export->root, name, -1, &stx, &inode), 0);
+	assert_int_equal(fs_inode_stat(g->fs, inode, &stx), -ESTALE); /* there is no such name */
+	fs_inode_put(g->fs, inode);
+}
+
 static void test_readdir_without_room(void **state)
 {
 	struct fg *g = *state;
@@ -728,6 +751,7 @@ int main(void)
 		T(test_readdir),
 		T(test_readdir_many),
 		T(test_readdir_without_room),
+		T(test_name_too_long),
 		cmocka_unit_test_setup_teardown(test_descriptor_budget, setup_tight, teardown),
 		cmocka_unit_test_setup_teardown(test_deep_path_after_eviction, setup_tight, teardown),
 		cmocka_unit_test_setup_teardown(test_inode_budget, setup_few, teardown),
