@@ -26,8 +26,10 @@ static int serve_chains(struct sm_turns *t, uint32_t index)
 			return r;
 		if (r == 0 && !sm_vq_enable_kicks(vq))
 			return 0;
-		if (r == 0)
+		if (r == 0) { /* more came in, or the guest said so and took it back */
+			buffers++;
 			continue;
+		}
 		buffers += (uint32_t)c.nout + c.nin;
 		r = t->serve(t->dev, index, &c, &budget);
 		if (r == -EAGAIN) {

@@ -79,9 +79,11 @@ int fs_entry_fill(struct fs_req *r, struct fs_inode *parent, const char *name,
 	struct fs_inode *inode;
 	int ret = fs_inode_enter(r->fs, parent->export, parent, name, -1, stx, &inode);
 
-	if (ret == 0)
-		fs_entry_set(r->fs, inode, parent, stx, out);
-	return ret;
+	if (ret < 0)
+		return ret;
+	fs_entry_set(r->fs, inode, parent, stx, out);
+	fs_inode_put(r->fs, inode);
+	return 0;
 }
 
 static int reply_attr(struct fs_req *r, const struct statx *stx)

@@ -443,6 +443,7 @@ static void set_options(struct sm_fs *fs, const struct sm_fs_options *o)
 	fs->entry_timeout_ns = o->entry_timeout_ns;
 	fs->attr_timeout_ns = o->attr_timeout_ns;
 	fs->max_fds = o->max_fds ? o->max_fds : default_fds();
+	fs->max_inodes = o->max_inodes && o->max_inodes < INODES_MAX ? o->max_inodes : INODES_MAX;
 	fs->thread_started = o->thread_started;
 	fs->thread_arg = o->thread_arg;
 }
@@ -468,7 +469,7 @@ int sm_fs_new(struct sm_loop *loop, const struct sm_fs_options *options, struct 
 	pthread_mutex_init(&fs->lock, NULL);
 	pthread_mutex_init(&fs->dirbuf_lock, NULL);
 	fs_idtab_init(&fs->handles, fs->max_fds);
-	ret = fs_inodes_init(fs, INODES_MAX);
+	ret = fs_inodes_init(fs, fs->max_inodes);
 	fs->proc_fd = -1;
 	if (ret == 0)
 		ret = open_proc(fs);

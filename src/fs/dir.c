@@ -38,8 +38,9 @@ reply:
 
 /* ---- buffers ---- */
 
-/* The handle's own buffer, or the one unused longest: then empty and the directory to be positioned.
- * There are more buffers than workers. */
+/* The handle's own buffer, or the one unused longest: then empty and the directory to be
+ * positioned. There are more buffers than workers. From here on it is the handle's: the end of the
+ * handle that it is taken from, at the same time, must not find it by the old name. */
 static struct fs_dirbuf *dirbuf_take(struct sm_fs *fs, struct fs_handle *h)
 {
 	struct fs_dirbuf *best = NULL;
@@ -61,16 +62,22 @@ static struct fs_dirbuf *dirbuf_take(struct sm_fs *fs, struct fs_handle *h)
 		best->data = malloc(FS_DIRBUF_SIZE);
 	if (best && !best->data)
 		best = NULL;
-	if (best)
+	if (best) {
 		best->busy = true;
+		best->placed = best->owner == h;
+		best->owner = h;
+	}
 	pthread_mutex_unlock(&fs->dirbuf_lock);
 	return best;
 }
 
-static void dirbuf_give(struct sm_fs *fs, struct fs_dirbuf *b)
+/* keep: what is in it is good for the next READDIR. */
+static void dirbuf_give(struct sm_fs *fs, struct fs_dirbuf *b, bool keep)
 {
 	pthread_mutex_lock(&fs->dirbuf_lock);
 	b->busy = false;
+	if (!keep)
+		b->owner = NULL;
 	b->used = ++fs->dirbuf_clock;
 	pthread_mutex_unlock(&fs->dirbuf_lock);
 }
@@ -78,9 +85,8 @@ static void dirbuf_give(struct sm_fs *fs, struct fs_dirbuf *b)
 /* #syscalls:fs lseek */
 static int dirbuf_seek(struct fs_dirbuf *b, struct fs_handle *h, uint64_t offset)
 {
-	if (b->owner == h && b->next_off == offset)
+	if (b->placed && b->next_off == offset)
 		return 0;
-	b->owner = h;
 	b->pos = b->len = 0;
 	b->next_off = offset;
 	return lseek(h->fd, (off_t)offset, SEEK_SET) < 0 ? -errno : 0;
@@ -88,12 +94,13 @@ static int dirbuf_seek(struct fs_dirbuf *b, struct fs_handle *h, uint64_t offset
 
 /* The entry at the buffer's position, read if need be: 1, 0 at the end, -errno.
  * #syscalls:fs getdents64 */
-static int dirbuf_peek(struct fs_dirbuf *b, const struct dirent64 **entry)
+static int dirbuf_peek(struct fs_dirbuf *b, const struct fs_handle *h,
+		       const struct dirent64 **entry)
 {
 	long n;
 
 	if (b->pos == b->len) {
-		n = syscall(SYS_getdents64, b->owner->fd, b->data, FS_DIRBUF_SIZE);
+		n = syscall(SYS_getdents64, h->fd, b->data, FS_DIRBUF_SIZE);
 		b->pos = 0;
 		b->len = n < 0 ? 0 : (size_t)n;
 		if (n <= 0)
@@ -148,7 +155,8 @@ static size_t add_entry(struct fs_req *r, struct fs_handle *h, const struct dire
 
 	if (fs_dirent_put(r, pos, size, plus, &e, NULL) == 0)
 		return 0;
-	/* an entry without a nodeid tells the guest the name only: it looks up itself */
+	/* an entry without a nodeid tells the guest the name only: it looks up itself, and is told
+	 * what is wrong with it */
 	if (plus && !is_dots(d->d_name) && fs_statx(h->fd, d->d_name, &stx) == 0)
 		(void)fs_entry_fill(r, h->inode, d->d_name, &stx, &entry);
 	return fs_dirent_put(r, pos, size, plus, &e, &entry);
@@ -160,7 +168,7 @@ static int fill(struct fs_req *r, struct fs_handle *h, struct fs_dirbuf *b, size
 	size_t pos = 0, len;
 	int ret;
 
-	while ((ret = dirbuf_peek(b, &d)) > 0) {
+	while ((ret = dirbuf_peek(b, h, &d)) > 0) {
 		len = add_entry(r, h, d, pos, size, plus);
 		if (len == 0)
 			break;
@@ -191,7 +199,7 @@ static int read_dir(struct fs_req *r, bool plus)
 		ret = dirbuf_seek(b, h, in.offset);
 		if (ret == 0)
 			ret = fill(r, h, b, in.size < r->out_max ? in.size : r->out_max, plus);
-		dirbuf_give(r->fs, b);
+		dirbuf_give(r->fs, b, ret >= 0);
 	}
 	pthread_mutex_unlock(&h->dir_lock);
 	fs_handle_put(r->fs, h);

@@ -168,10 +168,25 @@ int fs_export_readdir(struct fs_req *r, bool plus)
 	return (int)pos;
 }
 
-/* The file systems of exports that are files, which the guest sees in the root's own one. */
+static void sync_root(struct sm_fs *fs, struct fs_inode *root)
+{
+	int path, fd;
+
+	if (fs_inode_pin(fs, root, &path) < 0)
+		return;
+	fd = openat(fs->proc_fd, fs_fdname(path).s, O_RDONLY | O_CLOEXEC);
+	fs_inode_unpin(fs, root);
+	if (fd < 0)
+		return;
+	syncfs(fd);
+	close(fd);
+}
+
+/* The file systems of exports that are files, which the guest sees in the root's own one. Each is opened
+ * without the lock, for that can take as long as its server likes. */
 void fs_export_syncfs(struct sm_fs *fs)
 {
-	int fds[SM_FS_EXPORTS_MAX];
+	struct fs_inode *roots[SM_FS_EXPORTS_MAX];
 	size_t n = 0;
 
 	pthread_mutex_lock(&fs->lock);
@@ -180,13 +195,12 @@ void fs_export_syncfs(struct sm_fs *fs)
 
 		if (export->readonly || export->root->type != S_IFREG)
 			continue;
-		fds[n] = openat(fs->proc_fd, fs_fdname(export->root->fd).s, O_RDONLY | O_CLOEXEC);
-		if (fds[n] >= 0)
-			n++;
+		export->root->refs++;
+		roots[n++] = export->root;
 	}
 	pthread_mutex_unlock(&fs->lock);
 	while (n > 0) {
-		syncfs(fds[--n]);
-		close(fds[n]);
+		sync_root(fs, roots[--n]);
+		fs_inode_put(fs, roots[n]);
 	}
 }

@@ -152,11 +152,10 @@ static int reply_created(struct fs_req *r, struct fs_inode *parent, int path, in
 	fs_entry_set(r->fs, inode, parent, &stx, &entry);
 	memcpy(r->out, &entry, sizeof(entry));
 	ret = reply_open(r, inode, fd, flags, r->out + sizeof(entry));
-	if (ret < 0) {
+	if (ret < 0)
 		fs_inode_forget(r->fs, inode->nodeid, 1);
-		return ret;
-	}
-	return (int)sizeof(entry) + ret;
+	fs_inode_put(r->fs, inode);
+	return ret < 0 ? ret : (int)sizeof(entry) + ret;
 }
 
 /* Somebody else made the name between the guest's lookup and now. It may be anything, so the guest

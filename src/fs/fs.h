@@ -32,6 +32,8 @@ struct sm_fs_options {
 	uint64_t entry_timeout_ns;	/* how long the guest may believe names and attributes */
 	uint64_t attr_timeout_ns;
 	uint32_t max_fds;		/* inode and open-file budget; 0: from RLIMIT_NOFILE */
+	uint32_t max_inodes;		/* files that the guest may know of at a time, 0: a million;
+					 * 200 bytes each, and its name */
 	/* Runs on each thread before it serves anything: 0, or -errno, which makes the start of the
 	 * threads fail. NULL allowed. */
 	int (*thread_started)(void *arg);

@@ -25,6 +25,7 @@ struct fs_handle;
 struct fs_dirbuf {
 	struct fs_handle *owner;
 	bool busy;
+	bool placed;		/* while busy: what is in it is the owner's */
 	uint64_t used;		/* clock of the last use */
 	uint64_t next_off;	/* directory offset of the entry at pos */
 	size_t pos, len;

@@ -211,6 +211,10 @@ static int hint_set(struct sm_fs *fs, struct fs_inode *inode, struct fs_inode *p
 
 	if (inode->export->root == inode || inode == parent || hint_is(inode, parent, name))
 		return 0;
+	/* In UTF-8 the names of vfat, NTFS or SMB can have three times as many bytes, and a
+	 * directory of the host's may hold them. */
+	if (strlen(name) > NAME_MAX)
+		return -ENAMETOOLONG;
 	copy = strdup(name);
 	if (!copy)
 		return -ENOMEM;
@@ -368,6 +372,7 @@ static int enter_locked(struct sm_fs *fs, struct fs_export *export, struct fs_in
 		reap(fs, inode);
 		return ret;
 	}
+	inode->refs++;
 	*out = inode;
 	return 0;
 }

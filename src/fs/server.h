@@ -41,6 +41,7 @@ struct sm_fs {
 	struct sm_vdev vdev;		/* first */
 	unsigned int workers;
 	uint64_t entry_timeout_ns, attr_timeout_ns;
+	uint32_t max_inodes;
 	int (*thread_started)(void *arg);
 	void *thread_arg;
 	int proc_fd;			/* /proc/self/fd */

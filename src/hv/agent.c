@@ -17,19 +17,29 @@ struct sm_agent {
 	void *arg;
 	struct sm_rpc *rpc;
 	bool ready;
+	bool over;	/* lost() has run */
 };
 
 static void lose(struct sm_agent *a, const char *why)
 {
 	a->ready = false;
+	a->over = true;
 	sm_rpc_free(a->rpc);
 	a->rpc = NULL;
 	a->events->lost(a->arg, why);
 }
 
+/* Before it has greeted us nothing is lost: on a slow host it gives a connection up and comes again. */
 static void on_closed(void *arg, struct sm_rpc *rpc, int err)
 {
-	(void)rpc;
+	struct sm_agent *a = arg;
+
+	if (!a->ready) {
+		sm_debug("the agent closed its connection before Hello");
+		a->rpc = NULL;
+		sm_rpc_free(rpc);
+		return;
+	}
 	lose(arg, err ? strerror(err < 0 ? -err : err) : "the agent closed its connection");
 }
 
@@ -61,7 +71,7 @@ static void on_connect(void *arg, int fd)
 	Supermachine__Agent__V1__HelloRequest req = SUPERMACHINE__AGENT__V1__HELLO_REQUEST__INIT;
 	struct sm_agent *a = arg;
 
-	if (a->rpc) {
+	if (a->rpc || a->over) {
 		close(fd);
 		return;
 	}

@@ -36,6 +36,8 @@
 #define GUEST_CID 3
 #define RESERVED_FDS 256u
 #define WANTED_FDS (4 * SM_VSOCK_TSI_FLOWS_MAX)
+#define INODES_PER_MIB 1280u	/* a kernel takes 1 KiB and more for each file that it knows of */
+#define KILL_TICK_NS 1000000000ull
 #define BOOT_TIMEOUT_NS (120ull * 1000000000)
 
 struct options {
@@ -265,6 +267,8 @@ static int setup_devices(struct vmm *v, struct sm_err *err)
 		return sm_err_sys(err, r, "vsock device");
 	share_fds(v);
 	fs.max_fds = v->max_files;
+	fs.max_inodes = (uint32_t)v->o.memory < UINT32_MAX / INODES_PER_MIB ?
+				(uint32_t)v->o.memory * INODES_PER_MIB : 0;
 	fs.thread_started = on_fs_thread;
 	r = sm_fs_new(v->loop, &fs, &v->fs);
 	return r < 0 ? sm_err_sys(err, r, "fs device") : 0;
@@ -361,6 +365,7 @@ static int setup_sandbox(struct vmm *v, struct sm_err *err)
 		.control_fd = v->o.control_fd,
 		.listen_fd = v->o.listen_fd,
 		.boot_timeout_ns = BOOT_TIMEOUT_NS,
+		.kill_tick_ns = KILL_TICK_NS,
 		.freeze = on_freeze,
 		.finished = on_finished,
 		.arg = v,

@@ -130,6 +130,21 @@ static void answer_waiters(struct sm_proc *p, const char *lost)
 	}
 }
 
+void sm_proc_client_gone(struct sm_proc *p)
+{
+	struct sm_waiter **at = &p->waiters, *w;
+
+	while ((w = *at)) {
+		if (sm_rpc_call_conn(w->call)) {
+			at = &w->next;
+			continue;
+		}
+		*at = w->next;
+		sm_rpc_fail(w->call, SM_RPC_CANCELLED, "the client is gone");
+		free(w);
+	}
+}
+
 void sm_proc_lost(struct sm_proc *p, const char *why)
 {
 	answer_waiters(p, why);
@@ -192,9 +207,9 @@ static void on_waited(void *arg, enum sm_rpc_code code, const char *text,
 	struct sm_proc *p = arg;
 
 	if (code != SM_RPC_OK) {
-		if (code != SM_RPC_UNAVAILABLE)
+		if (code != SM_RPC_UNAVAILABLE && code != SM_RPC_CANCELLED)
 			sm_error("%s: wait: %s", p->id, text);
-		return;		/* lost() answers the waiters */
+		return;		/* lost() answers the waiters, or all are given up */
 	}
 	p->status = ((const AGENT(WaitResponse) *)rsp)->status;
 	p->state = SM_PROC_ENDED;

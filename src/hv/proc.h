@@ -67,6 +67,8 @@ struct sm_procs {
 /* How many processes there can be: SM_PROCS_MAX, or what the limit of descriptors leaves. */
 #define SM_PROCS_MAX 4096
 #define SM_CLIENTS_MAX (SM_PROCS_MAX + 256) /* each exec is one; others want to be heard too */
+/* How many requests of one client may stand: Wait and WaitOom for each process, and some that do not. */
+#define SM_CALLS_MAX (2 * SM_PROCS_MAX + 256)
 size_t sm_procs_limit(void);
 
 /* NULL if there is none. */
@@ -85,6 +87,9 @@ void sm_proc_wait(struct sm_proc *p, struct sm_rpc_call *call);
 
 /* Ends its streams, whatever is still on its way; one that had only its output left is told now. */
 void sm_proc_drop_output(struct sm_proc *p);
+
+/* Forgets those who waited on a connection that is closed. */
+void sm_proc_client_gone(struct sm_proc *p);
 
 /* Fails those who wait: the VM is lost. */
 void sm_proc_lost(struct sm_proc *p, const char *why);

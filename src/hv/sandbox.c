@@ -9,8 +9,8 @@
  * Create may come before the guest is up: it waits in `pending` for the agent's Hello.
  *
  * SIGKILL must end a container whatever its surroundings do: a reader that stopped reading loses its
- * streams after KILL_STALL_NS without progress, and a guest that does not react loses its machine
- * after KILL_TICKS_MAX of them.
+ * streams after a tick without progress, and a guest that does not react loses its machine after
+ * KILL_TICKS_MAX of them, or of KILL_TICKS_ALL whatever it still says.
  *
  * While the guest is paused, requests to it wait in the connection. Nobody is kept waiting for what the
  * kernel would do at once to a frozen process (Signal, Resize); SIGKILL thaws.
@@ -40,8 +40,8 @@
 #define SANDBOX(name) Supermachine__Sandbox__V1__##name
 
 #define SECOND_NS 1000000000ull
-#define KILL_STALL_NS SECOND_NS
 #define KILL_TICKS_MAX 10
+#define KILL_TICKS_ALL 120
 #define LOST_GRACE_NS (3 * SECOND_NS)
 #define TAIL_MAX 1500
 #define STDIO "connect standard input, output and error"
@@ -77,7 +77,7 @@ struct sm_sandbox {
 	struct sm_rpc_server *server;
 	struct sm_timer *boot_timer;	/* also used once the agent is lost */
 	struct sm_timer *kill_timer;
-	unsigned int kill_ticks;
+	unsigned int kill_ticks, kill_ticks_all;
 	uint64_t kill_bytes;
 	struct sm_procs procs;
 	struct sm_proc *main;
@@ -468,7 +468,7 @@ static void on_kill_tick(void *arg)
 	struct sm_sandbox *sb = arg;
 	struct sm_vsock_counters now;
 
-	if (++sb->kill_ticks > KILL_TICKS_MAX) {
+	if (++sb->kill_ticks > KILL_TICKS_MAX || ++sb->kill_ticks_all > KILL_TICKS_ALL) {
 		sm_warn("the guest did not end after SIGKILL: stopping the machine");
 		finish(sb, 128 + SIGKILL);
 		return;
@@ -479,7 +479,7 @@ static void on_kill_tick(void *arg)
 	else
 		sb->kill_ticks = 0;
 	sb->kill_bytes = now.tx_bytes;
-	sm_timer_set(sb->c.loop, sb->kill_timer, KILL_STALL_NS);
+	sm_timer_set(sb->c.loop, sb->kill_timer, sb->c.kill_tick_ns);
 }
 
 static void watch_kill(struct sm_sandbox *sb)
@@ -490,7 +490,7 @@ static void watch_kill(struct sm_sandbox *sb)
 		return;
 	sm_vsock_counters(sb->c.vs, &now);
 	sb->kill_bytes = now.tx_bytes;
-	if (sm_timer_add(sb->c.loop, KILL_STALL_NS, on_kill_tick, sb, &sb->kill_timer) < 0)
+	if (sm_timer_add(sb->c.loop, sb->c.kill_tick_ns, on_kill_tick, sb, &sb->kill_timer) < 0)
 		sb->kill_timer = NULL;
 }
 
@@ -701,6 +701,7 @@ static void on_client_gone(void *arg, struct sm_rpc *rpc)
 	for (struct sm_proc *p = sb->procs.first; p; p = next) {
 		next = p->next;
 		sm_oom_client_gone(p->oom, rpc);
+		sm_proc_client_gone(p);
 		if (p->owner != rpc)
 			continue;
 		p->owner = NULL;
@@ -779,6 +780,10 @@ int sm_sandbox_new(const struct sm_sandbox_config *config, struct sm_sandbox **o
 	if (r == 0 && sb->c.listen_fd >= 0)
 		r = sm_rpc_server_new(sb->c.loop, sb->c.listen_fd, &service, sb, SM_CLIENTS_MAX,
 				      on_client_gone, &sb->server);
+	if (r == 0 && sb->control)
+		sm_rpc_set_inflight(sb->control, SM_CALLS_MAX);
+	if (r == 0 && sb->server)
+		sm_rpc_server_set_inflight(sb->server, SM_CALLS_MAX);
 	if (r < 0) {
 		sm_sandbox_free(sb);
 		return r;

@@ -40,6 +40,7 @@ struct sm_sandbox_config {
 	int control_fd;			/* connected socket of the launcher, owned */
 	int listen_fd;			/* owned */
 	uint64_t boot_timeout_ns;
+	uint64_t kill_tick_ns;		/* between looks at what a SIGKILL has done */
 	/* Stops the machine, or lets it go on. 0 or -errno. */
 	int (*freeze)(void *arg, bool frozen);
 	void (*finished)(void *arg, int status);

@@ -127,4 +127,7 @@ int sm_rpc_server_new(struct sm_loop *loop, int listen_fd, const struct sm_rpc_s
 		      struct sm_rpc_server **server);
 void sm_rpc_server_free(struct sm_rpc_server *server);
 
+/* sm_rpc_set_inflight() of each connection accepted from now on. */
+void sm_rpc_server_set_inflight(struct sm_rpc_server *server, size_t max);
+
 #endif

@@ -35,7 +35,7 @@ struct sm_rpc_server {
 	void *service_arg;
 	sm_rpc_gone_fn *gone;
 	struct conn *conns;
-	size_t n, max;
+	size_t n, max, max_calls;
 };
 
 static void free_conn(struct conn *c)
@@ -96,6 +96,7 @@ static int add_conn(struct sm_rpc_server *server, int fd)
 		free(c);
 		return r;
 	}
+	sm_rpc_set_inflight(c->rpc, server->max_calls);
 	c->next = server->conns;
 	c->link = &server->conns;
 	if (c->next)
@@ -161,8 +162,14 @@ int sm_rpc_server_new(struct sm_loop *loop, int listen_fd, const struct sm_rpc_s
 	server->service_arg = service_arg;
 	server->gone = gone;
 	server->max = max_conns;
+	server->max_calls = SM_RPC_INFLIGHT_MAX;
 	*res = server;
 	return 0;
+}
+
+void sm_rpc_server_set_inflight(struct sm_rpc_server *server, size_t max)
+{
+	server->max_calls = max;
 }
 
 void sm_rpc_server_free(struct sm_rpc_server *server)

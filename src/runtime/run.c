@@ -59,18 +59,13 @@ static void on_ready(void *arg)
 	tell_ready(arg, getpid(), false);
 }
 
-/* Detached: waits for it, or the container's end, as runc does. A signal ends the wait, not the
- * container. */
+/* Detached: waits for it, or the container's end, as runc does, and whatever signals come. */
 static void relay_ready(struct sm_container *c)
 {
-	Supermachine__Agent__V1__ContainerRequest req =
-		SUPERMACHINE__AGENT__V1__CONTAINER_REQUEST__INIT;
 	sm_auto_err struct sm_err err = SM_ERR_INIT;
 
-	req.id = c->store.id;
 	sm_close(&c->store.lock); /* others may kill and delete it meanwhile */
-	if (sm_session_call(c->session, "WaitReady", &req.base, NULL, 0,
-			    &supermachine__agent__v1__empty__descriptor, &err) == 0)
+	if (sm_session_wait_ready(c->session, c->store.id, &err) == 0)
 		tell_ready(c, c->launch.proc.pid, true);
 	else
 		sm_debug("NOTIFY_SOCKET: %s", sm_err_text(&err));

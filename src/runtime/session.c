@@ -10,6 +10,10 @@
  *		INT TERM HUP QUIT	other signals		WINCH
  *	call	the call is given up	kept for follow		-
  *	follow	sent to the process	sent to the process	the new size is passed on
+ *	wait	-			-			-
+ *
+ * The wait is sm_session_wait_ready(): the container runs already, and a caller that takes our end
+ * for its readiness must not be told of it by a signal. runc is as deaf there.
  *
  * CHLD and URG never mean anything (Go programs send themselves URG all the time).
  */
@@ -35,6 +39,7 @@ struct sm_session {
 	struct sm_rpc *rpc;
 	const struct sm_follow *follow;		/* NULL: a call runs */
 	bool lost;				/* the connection */
+	bool deaf;				/* signals mean nothing now */
 	int kept[SIGNALS_KEPT];
 	size_t nkept;
 
@@ -127,6 +132,8 @@ static void on_signal(void *arg, int signo)
 {
 	struct sm_session *s = arg;
 
+	if (s->deaf)
+		return;
 	if (s->follow && signo == SIGWINCH) {
 		pass_size(s);
 	} else if (s->follow) {
@@ -304,6 +311,20 @@ void sm_session_when_ready(struct sm_session *s, const char *id, void (*fn)(void
 	if (!s->lost)
 		sm_rpc_send(s->rpc, SM_VMM_SERVICE, "WaitReady", &req.base, NULL, 0, empty,
 			    on_ready, s);
+}
+
+int sm_session_wait_ready(struct sm_session *s, const char *id, struct sm_err *err)
+{
+	Supermachine__Agent__V1__ContainerRequest req =
+		SUPERMACHINE__AGENT__V1__CONTAINER_REQUEST__INIT;
+	int r;
+
+	req.id = (char *)id;
+	s->deaf = true;
+	s->interrupted = 0;
+	r = sm_session_call(s, "WaitReady", &req.base, NULL, 0, empty, err);
+	s->deaf = false;
+	return r;
 }
 
 /* ---- following a process -------------------------------------------------------------------- */

@@ -77,6 +77,7 @@ struct sm_vhost_user {
 	uint64_t features;	/* negotiated */
 	uint64_t protocol;	/* negotiated */
 	bool started;		/* at least one ring ran since the last reset */
+	bool warned;
 	struct msg msg;
 };
 
@@ -596,8 +597,11 @@ static void on_broken_fd(void *arg, uint32_t events)
 	eventfd_t v;
 
 	eventfd_read(vu->broken_fd, &v);
-	sm_warn("virtio: %s: the guest broke the rules of a queue: the device stops serving it",
-		vu->dev->ops->name);
+	/* Said once: a guest that fails in a loop would fill the log. */
+	if (!vu->warned)
+		sm_warn("virtio: %s: the guest broke the rules of a queue: the device stops serving it",
+			vu->dev->ops->name);
+	vu->warned = true;
 	for (uint32_t i = 0; i < vu->dev->ops->nqueues; i++) {
 		if (vu->dev->vq[i].broken && vu->ring[i].err_fd >= 0)
 			eventfd_write(vu->ring[i].err_fd, 1);

@@ -109,6 +109,28 @@ has_said() { [ "$(said)" = "$1" ]; }
 	[ "$(said)" = "READY=1/ MAINPID=$(pid_of "$ID")/ BARRIER=1" ]
 }
 
+# No signal is left that it has not taken; also when it is gone.
+heard() { ! grep -q '^S[a-z]*Pnd:.*[1-9a-f]' "/proc/$runner/status" 2> /dev/null; }
+
+@test "run -d: signals neither end the wait nor the container" {
+	listen "$T/host.sock"
+	says READY=1
+	"$SM_BUILD_DIR/sm-runtime" --root "$ROOT" run -d -b "$BUNDLE" "$ID" < /dev/null > /dev/null 3>&- &
+	runner=$!
+	running() { [ "$(status_of "$ID")" = running ]; }
+	eventually running
+	for signal in TERM HUP USR1; do
+		kill "-$signal" "$runner"
+		eventually heard
+	done
+	[ "$(said)" = '' ]
+	step 1
+	wait_status "$runner"
+	[ "$status" -eq 0 ]
+	[ "$(said)" = "READY=1/ MAINPID=$(pid_of "$ID")/ BARRIER=1" ]
+	[ "$(status_of "$ID")" = running ]
+}
+
 @test "run: the caller's process is sm-runtime" {
 	listen "$T/host.sock"
 	says READY=1

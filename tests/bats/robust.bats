@@ -75,6 +75,20 @@ execs() {
 	sm delete --force "$ID"
 }
 
+rss() { awk '/^VmRSS/ { print $2 }' "/proc/$(pid_of "$ID")/status"; }
+
+@test "a client that waits 1000 times on one connection; what it leaves behind" {
+	args sleep 1000
+	sm run -d -b "$BUNDLE" "$ID" < /dev/null > /dev/null 3>&-
+	(cd "$ROOT/$ID" && python3 "$BATS_TEST_DIRNAME/waits.py" vmm.sock "$ID" 1000 1)
+	before=$(rss)
+	(cd "$ROOT/$ID" && python3 "$BATS_TEST_DIRNAME/waits.py" vmm.sock "$ID" 1000 60)
+	after=$(rss)
+	echo "VmRSS: $before kB, after 60,000 requests $after kB"
+	((after - before < 6000))
+	sm delete --force "$ID"
+}
+
 @test "SIGKILL to sm-vmm: stopped, 137, deletable; the next run works" {
 	args sleep 1000
 	sm run -d -b "$BUNDLE" "$ID" < /dev/null

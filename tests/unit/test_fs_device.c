@@ -245,6 +245,50 @@ static void test_useless_chains(void **state)
 	assert_int_equal(d->broken, 0);
 }
 
+/* Three threads open directories, begin to read them and close them; together they have about as many of
+ * them open as there are buffers, so that each takes those that the others are about to give up. */
+#define READERS 3
+#define OPEN_EACH (FS_DIRBUFS / READERS + 1)
+#define ROUNDS 3000
+
+static void *read_directories(void *arg)
+{
+	struct fg *g = arg;
+	uint64_t fh[OPEN_EACH] = { 0 };
+	int bad = fs_worker_init(g->worker, g->fs);
+
+	for (int i = 0; i < ROUNDS && bad == 0; i++) {
+		uint64_t *h = &fh[i % OPEN_EACH];
+
+		if (*h)
+			bad |= fg_release(g, FUSE_RELEASEDIR, g->rw, *h);
+		bad |= fg_opendir(g, g->rw, h);
+		bad |= fg_read(g, FUSE_READDIR, g->rw, *h, 0, 64);
+	}
+	return bad ? g : NULL;
+}
+
+static void test_directories_side_by_side(void **state)
+{
+	struct dev *d = *state;
+	struct fg *g = calloc(READERS, sizeof(*g));
+	pthread_t id[READERS];
+	void *bad;
+
+	for (int i = 0; i < READERS; i++) {
+		g[i].fs = d->fg.fs;
+		g[i].rw = d->fg.rw;
+		g[i].worker = calloc(1, sizeof(*g->worker));
+		assert_int_equal(pthread_create(&id[i], NULL, read_directories, &g[i]), 0);
+	}
+	for (int i = 0; i < READERS; i++) {
+		assert_int_equal(pthread_join(id[i], &bad), 0);
+		assert_null(bad);
+		free(g[i].worker);
+	}
+	free(g);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -257,6 +301,7 @@ int main(void)
 		T(test_stop_and_start),
 		T(test_broken_ring),
 		T(test_useless_chains),
+		T(test_directories_side_by_side),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

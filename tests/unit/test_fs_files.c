@@ -31,6 +31,16 @@ static int setup_tight(void **state)
 	return 0;
 }
 
+/* … or for 20 files, those two among them. */
+static int setup_few(void **state)
+{
+	struct sm_fs_options options = { .max_inodes = 20 };
+
+	*state = malloc(sizeof(struct fg));
+	fg_start(*state, &options);
+	return 0;
+}
+
 static int teardown(void **state)
 {
 	fg_end(*state);
@@ -425,6 +435,29 @@ static void test_readdir_many(void **state)
 	}
 }
 
+/* As a directory of vfat may have it: 255 characters, 765 bytes. The guest gets the name alone. */
+static void test_name_too_long(void **state)
+{
+	struct fg *g = *state;
+	struct fs_export *export = g->fs->exports[0];
+	size_t before = g->fs->inodes.count;
+	struct fs_inode *inode;
+	struct statx stx;
+	char name[766];
+
+	memset(name, 'n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	fg_host_file(g, "file", "text");
+	assert_int_equal(fs_statx(g->dir, "file", &stx), 0);
+	assert_int_equal(fs_inode_enter(g->fs, export, export->root, name, -1, &stx, &inode),
+			 -ENAMETOOLONG);
+	assert_int_equal(g->fs->inodes.count, before);
+	name[255] = '\0';
+	assert_int_equal(fs_inode_enter(g->fs, export, export->root, name, -1, &stx, &inode), 0);
+	assert_int_equal(fs_inode_stat(g->fs, inode, &stx), -ESTALE); /* there is no such name */
+	fs_inode_put(g->fs, inode);
+}
+
 static void test_readdir_without_room(void **state)
 {
 	struct fg *g = *state;
@@ -464,6 +497,43 @@ static void test_descriptor_budget(void **state)
 	while (open-- > 0)
 		assert_int_equal(fg_release(g, FUSE_RELEASE, f[open], fh[open]), 0);
 	assert_int_equal(fg_open(g, f[0], O_RDONLY, &fh[0]), 0);
+}
+
+static void test_inode_budget(void **state)
+{
+	struct fg *g = *state;
+	uint64_t d = big_dir(g, 50), f[50] = { 0 };
+	char name[16];
+	int n = 0;
+
+	do {
+		snprintf(name, sizeof(name), "f%d", n);
+		f[n] = fg_lookup(g, d, name);
+	} while (f[n] && ++n < 50);
+	assert_int_equal(n, 20 - 3); /* big_dir() itself */
+	assert_int_equal(fg_error(g), -ENFILE);
+	fg_forget(g, f[3], 1);
+	assert_int_not_equal(fg_lookup(g, d, name), 0);
+	assert_int_equal(fg_lookup(g, d, "f3"), 0);
+}
+
+/* What is exported as a file is in the root's file system. */
+static void test_syncfs_of_the_root(void **state)
+{
+	struct fg *g = *state;
+	struct fuse_syncfs_in in = { 0 };
+	uint32_t before;
+
+	fg_host_file(g, "single", "text");
+	assert_int_equal(sm_fs_add_export(g->fs, "single",
+					  openat(g->dir, "single", O_PATH | O_CLOEXEC), false),
+			 0);
+	before = g->fs->nfds;
+	assert_int_equal(fg_call(g, FUSE_SYNCFS, FUSE_ROOT_ID, &in, sizeof(in), NULL, 0, 0), 0);
+	assert_int_equal(fg_call(g, FUSE_SYNCFS, g->rw, &in, sizeof(in), NULL, 0, 0), 0);
+	assert_int_equal(g->fs->nfds, before);
+	assert_int_equal(sm_fs_remove_export(g->fs, "single"), 0);
+	assert_int_equal(g->fs->nfds, before - 1);
 }
 
 /* A long path whose descriptors were all taken away is opened again, step by step. */
@@ -681,8 +751,11 @@ int main(void)
 		T(test_readdir),
 		T(test_readdir_many),
 		T(test_readdir_without_room),
+		T(test_name_too_long),
 		cmocka_unit_test_setup_teardown(test_descriptor_budget, setup_tight, teardown),
 		cmocka_unit_test_setup_teardown(test_deep_path_after_eviction, setup_tight, teardown),
+		cmocka_unit_test_setup_teardown(test_inode_budget, setup_few, teardown),
+		T(test_syncfs_of_the_root),
 		T(test_readonly),
 		T(test_bad_names),
 		T(test_bad_headers),

@@ -330,6 +330,31 @@ static void a_paused_guest_stands_still(void **state)
 	until_end(m, "it was stopped");
 }
 
+/* Ends the machine when somebody waits for this CPU to come to rest. */
+static int refuse_in_pause(void *arg)
+{
+	struct machine *m = arg;
+
+	while (!atomic_load(&m->hv->paused))
+		;
+	usleep(100000);
+	return -EPERM;
+}
+
+static void a_guest_that_ends_while_it_is_paused(void **state)
+{
+	struct machine *m = *state;
+
+	m->config.thread_started = refuse_in_pause;
+	m->config.thread_arg = m;
+	prepare(m, guest_count, guest_count_end);
+	boot(m);
+	alarm(LIMIT_NS / 1000000000);	/* the loop's timer has no chance */
+	assert_int_equal(sm_hv_kvm.pause(m->hv), 0);
+	alarm(0);
+	until_end(m, "CPU 0 cannot be locked up");
+}
+
 static void the_window_of_a_device(void **state)
 {
 	struct machine *m = *state;
@@ -507,6 +532,7 @@ int main(void)
 		T(a_guest_that_never_rests_can_be_stopped),
 		T(free_ends_what_runs),
 		T(a_paused_guest_stands_still),
+		T(a_guest_that_ends_while_it_is_paused),
 		T(the_window_of_a_device),
 		T(every_width_and_alignment_is_answered),
 		T(beyond_the_windows_there_is_nothing),

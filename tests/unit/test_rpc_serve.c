@@ -621,6 +621,24 @@ static void test_server_out_of_descriptors(void **state)
 	close(one);
 }
 
+/* The second request that waits ends this connection, as the server was told. */
+static void test_server_in_flight_limit(void **state)
+{
+	struct server *s = *state;
+	sm_auto_buf struct sm_buf b = SM_BUF_INIT(SIZE_MAX);
+
+	sm_rpc_server_set_inflight(s->server, 1);
+	s->f.peer = dial(s);
+	peer_put_request(&b, 1, SERVICE, "Hold", "", "");
+	peer_put_request(&b, 3, SERVICE, "Hold", "", "");
+	peer_write(&s->f, &b);
+	while (s->gone == 0)
+		peer_turn(&s->f);
+	assert_int_equal(s->f.nheld, 1);
+	sm_rpc_fail(s->f.held[0], SM_RPC_CANCELLED, "gone");
+	sm_close(&s->f.peer);
+}
+
 static void test_server_freed_with_connections(void **state)
 {
 	struct server *s = *state;
@@ -718,6 +736,7 @@ int main(void)
 		SERVER_CASE(test_server),
 		SERVER_CASE(test_server_other_user),
 		SERVER_CASE(test_server_out_of_descriptors),
+		SERVER_CASE(test_server_in_flight_limit),
 		SERVER_CASE(test_server_freed_with_connections),
 		CASE(test_tcp),
 	};

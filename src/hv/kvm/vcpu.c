@@ -40,6 +40,8 @@ void sm_kvm_end(struct sm_hv *hv, const char *fmt, ...)
 		vsnprintf(hv->why, sizeof(hv->why), fmt, ap);
 		va_end(ap);
 	}
+	/* A pause waits for this thread, which will not come to rest. */
+	pthread_cond_broadcast(&hv->changed);
 	pthread_mutex_unlock(&hv->lock);
 	eventfd_write(hv->end_fd, 1);
 }
