@@ -85,7 +85,7 @@ docker_leftovers() {
 	done
 	find "$DOCKER_DIR"/exec/runtime-*/moby -mindepth 1 -maxdepth 1 2> /dev/null
 	grep -F "$DOCKER_DIR/data/overlay2/" /proc/self/mounts
-	find /sys/fs/cgroup -mindepth 3 -type d -path '*/docker/*' 2> /dev/null
+	find /sys/fs/cgroup -type d -path '*/docker/*' 2> /dev/null
 	return 0
 }
 
