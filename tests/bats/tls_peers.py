@@ -32,6 +32,7 @@ def serve(conn):
     if first.startswith(b'peer'):
         s.sendall(f'{verb} {port} {length} {peer}'.encode())
     elif first.startswith(b'stall'):
+        print('stalled', flush=True)
         time.sleep(1000)
     elif first.startswith(b'leave'):
         s.sendall(b'x' * 300000)
