@@ -250,7 +250,9 @@ no_zombie() { [ "$(docker exec "$1" sh -c 'cat /proc/[0-9]*/stat' | awk '$3 == "
 	docker run -d --name "$NAME" --memory 256m box sh -c 'echo up; trap "exit 0" TERM; while :; do sleep 0.1; done'
 	docker rename "$NAME" "$NAME-new"
 	docker update --memory 200m --memory-swap 300m --cpus 0.5 --pids-limit 33 "$NAME-new"
-	[ "$(docker exec "$NAME-new" cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max)" = $'209715200\n33' ]
+	run docker exec "$NAME-new" cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max
+	echo "$status: $output"
+	[ "$output" = $'209715200\n33' ]
 	pid=$(inspect "$NAME-new" .State.Pid)
 	docker restart -t 60 "$NAME-new"
 	[ "$(inspect "$NAME-new" .State.Pid)" != "$pid" ]
