@@ -81,6 +81,8 @@ static void try_kills(const uint8_t *data, size_t len)
 static void try_stats(const uint8_t *data, size_t len)
 {
 	static const struct sm_hoststats host;
+	static const Supermachine__Sandbox__V1__InfoResponse vm =
+		SUPERMACHINE__SANDBOX__V1__INFO_RESPONSE__INIT; /* sm-vmm's own */
 	Supermachine__Agent__V1__StatsResponse *m =
 		supermachine__agent__v1__stats_response__unpack(NULL, len, data);
 	sm_auto_json struct sm_jsonout *j = NULL;
@@ -90,7 +92,7 @@ static void try_stats(const uint8_t *data, size_t len)
 
 	if (m && sm_stats_valid(m)) {
 		j = sm_jsonout_new(NULL);
-		sm_hoststats_show(j, "c", &host, m);
+		sm_hoststats_show(j, "c", &host, m, &vm);
 		check(sm_jsonout_text(j, &text, &n) == 0 && !memchr(text, '\n', n));
 		tree = yajl_tree_parse(text, NULL, 0);
 		check(YAJL_IS_OBJECT(tree));
