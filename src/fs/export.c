@@ -182,8 +182,8 @@ static void sync_root(struct sm_fs *fs, struct fs_inode *root)
 	close(fd);
 }
 
-/* The file systems of exports that are files, which the guest sees in the root's own one. Each is opened
- * without the lock, for that can take as long as its server likes. */
+/* The file systems of exports that are files, which the guest sees in the root's own one. Each is
+ * opened without the lock, for that can take as long as its server likes. */
 void fs_export_syncfs(struct sm_fs *fs)
 {
 	struct fs_inode *roots[SM_FS_EXPORTS_MAX];

@@ -79,8 +79,8 @@ void fs_inode_put_locked(struct sm_fs *fs, struct fs_inode *inode);
 
 /* The guest learns of a file of export: finds or makes it, counts one lookup, notes where it was
  * seen. parent NULL: it has no name; then fd (owned from here on, also on errors; else -1) is how
- * to reach it. -ENFILE, -ENOMEM, -ENAMETOOLONG. The caller has a reference besides, for a guest can give back what
- * it was not told of yet. */
+ * to reach it. -ENFILE, -ENOMEM, -ENAMETOOLONG. The caller has a reference besides,
+ * for a guest can give back what it was not told of yet. */
 int fs_inode_enter(struct sm_fs *fs, struct fs_export *export, struct fs_inode *parent,
 		   const char *name, int fd, const struct statx *stx, struct fs_inode **inode);
 

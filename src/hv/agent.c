@@ -29,7 +29,8 @@ static void lose(struct sm_agent *a, const char *why)
 	a->events->lost(a->arg, why);
 }
 
-/* Before it has greeted us nothing is lost: on a slow host it gives a connection up and comes again. */
+/* Before it has greeted us nothing is lost: on a slow host it gives a connection up and comes
+ * again. */
 static void on_closed(void *arg, struct sm_rpc *rpc, int err)
 {
 	struct sm_agent *a = arg;

@@ -9,8 +9,8 @@
 
 /*
  * The connection to the agent, PID 1 of the VM. The agent opens it to host port SM_AGENT_PORT; it is
- * usable once Hello was answered: ready(). After that no other is accepted, ever: with it goes what was
- * asked of the agent, and a guest that hangs up again and again has nothing to say.
+ * usable once Hello was answered: ready(). After that no other is accepted, ever: with it goes what
+ * was asked of the agent, and a guest that hangs up again and again has nothing to say.
  * lost() tells that it ended; every call still open has been ended with SM_RPC_UNAVAILABLE then.
  */
 #define SM_AGENT_PORT 1025u

@@ -67,7 +67,8 @@ struct sm_procs {
 /* How many processes there can be: SM_PROCS_MAX, or what the limit of descriptors leaves. */
 #define SM_PROCS_MAX 4096
 #define SM_CLIENTS_MAX (SM_PROCS_MAX + 256) /* each exec is one; others want to be heard too */
-/* How many requests of one client may stand: Wait and WaitOom for each process, and some that do not. */
+/* How many requests of one client may stand: Wait and WaitOom for each process, and some that do
+ * not. */
 #define SM_CALLS_MAX (2 * SM_PROCS_MAX + 256)
 size_t sm_procs_limit(void);
 

@@ -36,7 +36,8 @@ void sm_session_log_times(struct sm_session *s, uint64_t launched_ns);
  * it does not say so. Once at most. */
 void sm_session_when_ready(struct sm_session *s, const char *id, void (*fn)(void *arg), void *arg);
 
-/* Waits until it has said so: 0. It ended without, or the VM did: -errno. Signals change nothing. */
+/* Waits until it has said so: 0. It ended without, or the VM did: -errno. Signals change
+ * nothing. */
 int sm_session_wait_ready(struct sm_session *s, const char *id, struct sm_err *err);
 
 /* What to look after until the process ends. */

@@ -245,8 +245,9 @@ static void test_useless_chains(void **state)
 	assert_int_equal(d->broken, 0);
 }
 
-/* Three threads open directories, begin to read them and close them; together they have about as many of
- * them open as there are buffers, so that each takes those that the others are about to give up. */
+/* Three threads open directories, begin to read them and close them; together they have about as many
+ * of them open as there are buffers, so that each takes those that the others are about to give
+ * up. */
 #define READERS 3
 #define OPEN_EACH (FS_DIRBUFS / READERS + 1)
 #define ROUNDS 3000
