@@ -43,11 +43,11 @@ execs() {
 	done
 }
 
-@test "300 execs at once in one VM" {
+@test "${SM_EXECS:-300} execs at once in one VM" {
 	args sleep 1000
 	sm run -d -b "$BUNDLE" "$ID" < /dev/null > /dev/null 3>&-
-	execs 300
-	[ "$(sm ps "$ID" | grep -c 'sleep 1000')" -eq 301 ]
+	execs "${SM_EXECS:-300}"
+	[ "$(sm ps "$ID" | grep -c 'sleep 1000')" -eq $((${SM_EXECS:-300} + 1)) ]
 	runsm exec "$ID" echo hello
 	[ "$output" = hello ]
 	sm events --stats "$ID" > /dev/null
@@ -82,9 +82,9 @@ rss() { awk '/^VmRSS/ { print $2 }' "/proc/$(pid_of "$ID")/status"; }
 	sm run -d -b "$BUNDLE" "$ID" < /dev/null > /dev/null 3>&-
 	(cd "$ROOT/$ID" && python3 "$BATS_TEST_DIRNAME/waits.py" vmm.sock "$ID" 1000 1)
 	before=$(rss)
-	(cd "$ROOT/$ID" && python3 "$BATS_TEST_DIRNAME/waits.py" vmm.sock "$ID" 1000 60)
+	(cd "$ROOT/$ID" && python3 "$BATS_TEST_DIRNAME/waits.py" vmm.sock "$ID" 1000 "${SM_WAITS:-60}")
 	after=$(rss)
-	echo "VmRSS: $before kB, after 60,000 requests $after kB"
+	echo "VmRSS: $before kB, after ${SM_WAITS:-60} times 1,000 requests $after kB"
 	((after - before < 6000))
 	sm delete --force "$ID"
 }

@@ -4,9 +4,9 @@
 
 load helpers
 
-@test "200 MB through stdin, cat and stdout arrive unchanged" {
+@test "${SM_STREAM_MB:-200} MB through stdin, cat and stdout arrive unchanged" {
 	args cat
-	openssl enc -aes-128-ctr -pass pass:x -nosalt -pbkdf2 < <(head -c 200M /dev/zero) \
+	openssl enc -aes-128-ctr -pass pass:x -nosalt -pbkdf2 < <(head -c "${SM_STREAM_MB:-200}M" /dev/zero) \
 		> "$BATS_TEST_TMPDIR/data" 2> /dev/null
 	sm run -b "$BUNDLE" "$ID" < "$BATS_TEST_TMPDIR/data" > "$BATS_TEST_TMPDIR/back"
 	[ "$(sha256sum < "$BATS_TEST_TMPDIR/data")" = "$(sha256sum < "$BATS_TEST_TMPDIR/back")" ]
