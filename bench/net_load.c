@@ -557,7 +557,7 @@ static pid_t fork_bound(void)
 /* Asked: LOAD, any byte. Answered: "ready", "done." and the CPU time it took here. */
 static void answer_commands(int fd)
 {
-	char line[256], go;
+	char line[256], go, done[5 + sizeof(uint64_t)] = "done.";
 	struct address a;
 	struct load l;
 	uint64_t cpu;
@@ -576,7 +576,10 @@ static void answer_commands(int fd)
 		cpu = us(CLOCK_PROCESS_CPUTIME_ID);
 		run_load(&l, &a);
 		cpu = us(CLOCK_PROCESS_CPUTIME_ID) - cpu;
-		if (write(fd, "done.", 5) != 5 || write(fd, &cpu, sizeof(cpu)) != sizeof(cpu))
+		/* At once: TCP would hold back what comes second for 40 ms, and that would be
+		 * measured. */
+		memcpy(done + 5, &cpu, sizeof(cpu));
+		if (write(fd, done, sizeof(done)) != sizeof(done))
 			break;
 	}
 	close(fd);
