@@ -33,7 +33,7 @@
 #include "runtime/vmm.h"
 
 #define FAILED 255
-#define CONNECT_MS 10000
+#define CONNECT_MS 30000
 #define REPORT_MAX 65536
 
 struct exec {

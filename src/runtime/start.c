@@ -8,7 +8,7 @@
 #include "runtime/notify.h"
 #include "runtime/vmm.h"
 
-#define CONNECT_MS 10000
+#define CONNECT_MS 30000
 
 static int check(enum sm_status status, struct sm_err *err)
 {

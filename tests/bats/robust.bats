@@ -144,13 +144,14 @@ nothing_left() { [ -z "$(leftovers)" ]; }
 	before=$(ls "/proc/$vmm/fd" | wc -l)
 	pids=()
 	for ((i = 0; i < 20; i++)); do
-		sm exec "$ID" sh -c "echo $i; exit $i" < /dev/null > "$BATS_TEST_TMPDIR/out.$i" 3>&- &
+		sm exec "$ID" sh -c "echo $i; exit $i" < /dev/null > "$BATS_TEST_TMPDIR/out.$i" \
+			2> "$BATS_TEST_TMPDIR/err.$i" 3>&- &
 		pids+=($!)
 	done
 	for ((i = 0; i < 20; i++)); do
 		code=0
 		wait "${pids[i]}" || code=$?
-		[ "$code" -eq "$i" ]
+		[ "$code" -eq "$i" ] || { echo "exec $i: exit code $code: $(cat "$BATS_TEST_TMPDIR/err.$i")"; return 1; }
 		[ "$(cat "$BATS_TEST_TMPDIR/out.$i")" = "$i" ]
 	done
 	for ((i = 0; i < 100; i++)); do
