@@ -52,6 +52,14 @@ static inline int sm_steal_fd(int *fd)
 		stolen_;              \
 	})
 
+#define SM_MAPPED ((size_t)136 << 10)	/* from 128 KiB malloc() makes a mapping of its own */
+
+/* Zeroes, for tables that are mostly empty: what is not touched is no memory. For free(). */
+static inline void *sm_calloc_sparse(size_t size)
+{
+	return calloc(1, size > SM_MAPPED ? size : SM_MAPPED);
+}
+
 /* Closes *fd if open and marks it closed; errno is kept. */
 void sm_close(int *fd);
 

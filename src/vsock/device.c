@@ -36,6 +36,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/clean.h"
+
 enum { RX, TX, EVENT, QUEUES };
 
 #define RX_TURN_BYTES (512u << 10)
@@ -632,7 +634,7 @@ const struct sm_vdev_ops sm_vsock_tsi_ops = {
 
 int sm_vsock_new(struct sm_loop *loop, uint64_t guest_cid, struct sm_vsock **out)
 {
-	struct sm_vsock *vs = calloc(1, sizeof(*vs));
+	struct sm_vsock *vs = sm_calloc_sparse(sizeof(*vs));
 	int r;
 
 	if (!vs)

@@ -358,7 +358,7 @@ void sm_tsi_free(struct sm_tsi *t)
 
 int sm_vsock_enable_tsi(struct sm_vsock *vs, const struct sm_vsock_tsi *config, struct sm_err *err)
 {
-	struct sm_tsi *t = calloc(1, sizeof(*t));
+	struct sm_tsi *t = sm_calloc_sparse(sizeof(*t));
 	const char *trace = getenv("SUPERMACHINE_VSOCK_TRACE");
 	int r;
 

@@ -274,8 +274,8 @@ int sm_tsi_policy_new(const char *rules, const char *ports, struct sm_tsi_policy
 
 	if (p) {
 		p->allows_all = true;
-		p->rules = calloc(RULES_MAX, sizeof(*p->rules));
-		p->ports = calloc(RULES_MAX, sizeof(*p->ports));
+		p->rules = sm_calloc_sparse(RULES_MAX * sizeof(*p->rules));
+		p->ports = sm_calloc_sparse(RULES_MAX * sizeof(*p->ports));
 	}
 	if (!p || !p->rules || !p->ports)
 		sm_err_sys(err, -ENOMEM, "network policy");
