@@ -101,27 +101,6 @@ rss() { awk '/^VmRSS/ { print $2 }' "/proc/$(pid_of "$ID")/status"; }
 	[ "$status" -eq 0 ]
 }
 
-@test "SIGKILL to a create half-way: nothing survives, delete --force cleans" {
-	mkdir -p "$ROOT"	# list wants a root that there is, and no create may come so far
-	args sleep 1000
-	for delay in 0.02 0.05 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1.0; do
-		"$SM_BUILD_DIR/sm-runtime" --root "$ROOT" create -b "$BUNDLE" "$ID" < /dev/null > /dev/null 2>&1 3>&- &
-		creator=$!
-		# the moment is the point of this test, not something to wait for
-		sleep "$delay"
-		kill -KILL "$creator" 2> /dev/null || :
-		wait "$creator" 2> /dev/null || :
-		sm list -q > /dev/null
-		sm delete --force "$ID"
-		eventually nothing_left
-	done
-	args true
-	runsm run -b "$BUNDLE" "$ID"
-	[ "$status" -eq 0 ]
-}
-
-nothing_left() { [ -z "$(leftovers)" ]; }
-
 @test "SIGKILL to a foreground run leaves the container to delete --force" {
 	args sh -c 'echo ready; exec sleep 1000'
 	mkfifo "$BATS_TEST_TMPDIR/out"
