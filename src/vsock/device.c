@@ -42,7 +42,7 @@ enum { RX, TX, EVENT, QUEUES };
 
 #define RX_TURN_BYTES (512u << 10)
 #define TX_TURN_BYTES (512u << 10)
-#define STREAM_BYTES (64u << 10)	/* of one stream before the next has its turn */
+#define BITE_MIN 4096u
 #define PACKET_COST 256u		/* what a packet counts at least against a turn */
 #define WALK_COST 32u			/* … and each thing that it had us look at */
 
@@ -461,6 +461,15 @@ static void send_data(struct sm_stream *s, uint32_t n, uint32_t chains)
 	}
 }
 
+/* No more buffers than what it brings lately is likely to fill: each costs a walk through the ring. */
+static void learn(struct sm_stream *s, uint32_t read)
+{
+	if (read >= SM_STREAM_BITE_MAX / 4)
+		s->bite = SM_STREAM_BITE_MAX;
+	else
+		s->bite = 4 * read > BITE_MIN ? 4 * read : BITE_MIN;
+}
+
 /* Reads the source once: the bytes, 0 if nothing came of it, -ENOBUFS without rx buffers. */
 static int send_source(struct sm_stream *s)
 {
@@ -470,10 +479,12 @@ static int send_source(struct sm_stream *s)
 	ssize_t r;
 	int n;
 
-	n = sm_vsock_gather(vs, room < STREAM_BYTES ? room : STREAM_BYTES, 0, &chains);
+	n = sm_vsock_gather(vs, room < s->bite ? room : s->bite, 0, &chains);
 	if (!n)
 		return -ENOBUFS;
 	r = sm_stream_read(s, vs->io, n);
+	if (r > 0)
+		learn(s, (uint32_t)r);
 	send_data(s, r > 0 ? (uint32_t)r : 0, chains);
 	if (r == 0)
 		sm_stream_end_source(s);

@@ -31,6 +31,8 @@ struct sm_end {
 struct sm_stream;
 typedef void sm_stream_changed_fn(struct sm_stream *s);
 
+#define SM_STREAM_BITE_MAX 65536u	/* of one stream before the next has its turn */
+
 struct sm_stream {
 	struct sm_vsock *vs;
 	struct sm_flow flow;
@@ -54,6 +56,7 @@ struct sm_stream {
 	uint8_t *prefix;	/* heap: to be read before the source; NULL: no more of it */
 	uint32_t prefix_at, prefix_len;
 	uint64_t written;	/* bytes given to the sink */
+	uint32_t bite;		/* bytes that are asked of the source at a time */
 	struct sm_loop *loop;
 	sm_stream_changed_fn *changed;
 

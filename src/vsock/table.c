@@ -33,6 +33,7 @@ struct sm_stream *sm_vsock_stream_new(struct sm_vsock *vs, bool tsi)
 		return NULL;
 	s->vs = vs;
 	s->source.fd = s->sink.fd = s->fd = -1;
+	s->bite = SM_STREAM_BITE_MAX;
 	sm_flow_wait(&s->flow);
 	LIST_INSERT_HEAD(&vs->all, s, all);
 	vs->nstreams++;
