@@ -201,10 +201,27 @@ static void drop_prefix(struct sm_stream *s)
 	s->prefix_at = s->prefix_len = 0;
 }
 
+/* What arrived before the socket failed is still to be read, and then reading says how it failed:
+ * unless it was read to its end already, or that comes before the failure.
+ * #syscalls:loop getsockopt */
+static void plain_gone(struct sm_stream *s)
+{
+	socklen_t len = sizeof(int);
+	int e = 0;
+
+	if (s->source.fd >= 0 || s->fd < 0 || s->error)
+		return;
+	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &e, &len) < 0)
+		e = errno;
+	s->error = e || s->sink.fd < 0 ? e : EPIPE;
+}
+
 void sm_stream_end_source(struct sm_stream *s)
 {
 	end(s, &s->source, &s->sink, SHUT_RD);
 	sm_flow_source_ended(&s->flow);
+	if (s->failed)
+		plain_gone(s);
 }
 
 void sm_stream_end_sink(struct sm_stream *s)
@@ -441,24 +458,11 @@ static void source_event(struct sm_stream *s, uint32_t events)
 		s->source.ends = true;
 }
 
-/* What arrived before the socket failed is still to be read, and then reading says how it failed:
- * unless it was read to its end already. #syscalls:loop getsockopt */
-static void plain_gone(struct sm_stream *s)
-{
-	socklen_t len = sizeof(int);
-	int e = 0;
-
-	if (s->source.fd >= 0 || s->fd < 0 || s->error)
-		return;
-	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &e, &len) < 0)
-		e = errno;
-	s->error = e || s->sink.fd < 0 ? e : EPIPE;
-}
-
 static void sink_event(struct sm_stream *s, uint32_t events)
 {
 	bool gone = events & (EPOLLERR | EPOLLHUP);
 
+	s->failed |= s->flow.plain && (events & EPOLLERR);
 	if (s->flow.plain && gone)
 		plain_gone(s);
 	if (s->sink.fd < 0 || !(gone || (events & EPOLLOUT)))

@@ -43,6 +43,7 @@ struct sm_stream {
 	/* of a plain flow, whose descriptor is a TCP socket: open until the flow is OVER */
 	int fd;			/* -1: not plain, or closed */
 	int error;		/* how the socket failed, an errno: to be told before RST */
+	bool failed;		/* it may still have to be read to its end */
 	bool abort;		/* close such that the peer sees RST */
 	struct sockaddr_in6 peer;	/* an accepted connection's, in either family */
 	uint32_t key;			/* TSI's base dialect: the socket's */

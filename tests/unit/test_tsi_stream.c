@@ -312,6 +312,21 @@ static void test_under_way(void **state)
 	close(l);
 }
 
+/* The peer's end and its reset are one event, and a read tells of the end only. */
+static void test_end_and_reset(void **state)
+{
+	struct vg *v = *state;
+	int l = host_socket(AF_INET, SOCK_STREAM), fd = connect_out(v, KEY, AF_INET, l);
+	struct msg m;
+
+	shutdown(fd, SHUT_WR);
+	abort_it(fd);
+	tg_stream(v, SM_VSOCK_OP_SHUTDOWN, KEY, OUT, &m);
+	expect_error(v, KEY, OUT, EPIPE);
+	expect_flows(v, 0);
+	close(l);
+}
+
 static void in_both_ways(struct vg *v, int family)
 {
 	struct sockaddr_in6 a, name = { 0 };
@@ -777,6 +792,7 @@ int main(void)
 		CASE(test_refused),
 		CASE(test_released_while_connecting),
 		CASE(test_under_way),
+		CASE(test_end_and_reset),
 		CASE(test_in),
 		CASE(test_backlog),
 		CASE(test_slow_peer),
