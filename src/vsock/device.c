@@ -42,7 +42,7 @@ enum { RX, TX, EVENT, QUEUES };
 
 #define RX_TURN_BYTES (512u << 10)
 #define TX_TURN_BYTES (512u << 10)
-#define BITE_MIN 4096u
+#define BITE_MIN 4096u			/* what a stream is asked for at a time, at least */
 #define PACKET_COST 256u		/* what a packet counts at least against a turn */
 #define WALK_COST 32u			/* … and each thing that it had us look at */
 
@@ -461,7 +461,7 @@ static void send_data(struct sm_stream *s, uint32_t n, uint32_t chains)
 	}
 }
 
-/* No more buffers than what it brings lately is likely to fill: each costs a walk through the ring. */
+/* No more buffers than what it brings lately is likely to fill: each is a walk through the ring. */
 static void learn(struct sm_stream *s, uint32_t read)
 {
 	if (read >= SM_STREAM_BITE_MAX / 4)

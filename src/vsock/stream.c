@@ -462,7 +462,8 @@ static void sink_event(struct sm_stream *s, uint32_t events)
 {
 	bool gone = events & (EPOLLERR | EPOLLHUP);
 
-	s->failed |= s->flow.plain && (events & EPOLLERR);
+	/* A reset is both; an error alone may be one that the connection survives. */
+	s->failed |= s->flow.plain && (events & EPOLLERR) && (events & EPOLLHUP);
 	if (s->flow.plain && gone)
 		plain_gone(s);
 	if (s->sink.fd < 0 || !(gone || (events & EPOLLOUT)))
