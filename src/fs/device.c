@@ -410,6 +410,7 @@ static void reset(struct sm_vdev *dev)
 static const struct sm_vdev_ops ops = {
 	.name = "fs",
 	.id = VIRTIO_ID_FS,
+	.threaded = true,
 	.nqueues = NQUEUES,
 	.queue_max = SM_VQ_SIZE_MAX,
 	.config_size = sizeof(struct config),

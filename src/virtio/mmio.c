@@ -69,6 +69,8 @@ struct queue {
 struct sm_mmio {
 	struct sm_vdev *dev;
 	const struct sm_gmem *mem;
+	void (*interrupt)(void *arg);
+	void *interrupt_arg;
 	int irq_fd;
 	void (*call)(void *arg, void (*fn)(void *), void *fn_arg);
 	void *arg;
@@ -98,7 +100,10 @@ struct sm_mmio {
 static void raise_config(struct sm_mmio *m)
 {
 	m->changed++;
-	eventfd_write(m->irq_fd, 1);
+	if (m->interrupt)
+		m->interrupt(m->interrupt_arg);
+	else
+		eventfd_write(m->irq_fd, 1);
 }
 
 void sm_mmio_config_changed(struct sm_mmio *m)
@@ -630,11 +635,13 @@ int sm_mmio_kick_fd(const struct sm_mmio *m, uint32_t queue)
 	return queue < m->dev->ops->nqueues ? m->dev->vq[queue].kick_fd : -1;
 }
 
-static int make_kicks(struct sm_vdev *dev, int irq_fd)
+static int make_kicks(struct sm_vdev *dev, const struct sm_mmio_config *c)
 {
 	for (uint32_t i = 0; i < SM_VDEV_QUEUES_MAX; i++) {
 		dev->vq[i].kick_fd = -1;
-		dev->vq[i].call_fd = irq_fd;
+		dev->vq[i].call_fd = c->irq_fd;
+		dev->vq[i].call = c->interrupt;
+		dev->vq[i].call_arg = c->interrupt_arg;
 	}
 	for (uint32_t i = 0; i < dev->ops->nqueues; i++) {
 		dev->vq[i].kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -656,6 +663,8 @@ int sm_mmio_new(const struct sm_mmio_config *c, struct sm_mmio **out)
 		return -ENOMEM;
 	m->dev = c->dev;
 	m->mem = c->mem;
+	m->interrupt = c->interrupt;
+	m->interrupt_arg = c->interrupt_arg;
 	m->irq_fd = c->irq_fd;
 	m->call = c->call;
 	m->arg = c->arg;
@@ -663,7 +672,7 @@ int sm_mmio_new(const struct sm_mmio_config *c, struct sm_mmio **out)
 	for (size_t i = 0; i < c->nshm; i++)
 		m->shm[i] = c->shm[i];
 	pthread_mutex_init(&m->lock, NULL);
-	r = make_kicks(m->dev, m->irq_fd);
+	r = make_kicks(m->dev, c);
 	if (r < 0) {
 		sm_mmio_free(m);
 		return r;
@@ -686,6 +695,7 @@ void sm_mmio_free(struct sm_mmio *m)
 	for (uint32_t i = 0; i < SM_VDEV_QUEUES_MAX; i++) {
 		sm_close(&m->dev->vq[i].kick_fd);
 		m->dev->vq[i].call_fd = -1;
+		m->dev->vq[i].call = NULL;
 	}
 	pthread_mutex_destroy(&m->lock);
 	free(m);

@@ -15,7 +15,7 @@
  *
  *	exit of a vCPU in the window  → sm_mmio_access(), on that vCPU's thread
  *	a write to QueueNotify        → the eventfd sm_mmio_kick_fd(queue), best without an exit
- *	irq_fd                        → an edge of the device's interrupt
+ *	interrupt(), or irq_fd        → an edge of the device's interrupt
  */
 #define SM_MMIO_WINDOW 0x1000u	/* bytes of guest-physical space */
 #define SM_MMIO_SHM_MAX 2
@@ -32,6 +32,9 @@ struct sm_mmio_shm {
 struct sm_mmio_config {
 	struct sm_vdev *dev;		/* with ops set; stays the caller's */
 	const struct sm_gmem *mem;	/* does not change while the transport lives */
+	/* Any thread, but those of a threaded device: */
+	void (*interrupt)(void *arg);	/* NULL: irq_fd */
+	void *interrupt_arg;
 	int irq_fd;			/* eventfd; stays the caller's, open until sm_mmio_free() */
 	/* Runs fn(fn_arg) on the loop's thread and returns when it ran. Called from vCPU threads:
 	 * a loop that waits for a vCPU's thread must go on serving it. */

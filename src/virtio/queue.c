@@ -255,8 +255,12 @@ void sm_vq_notify(struct sm_vq *vq)
 		return;
 	/* The driver must see idx before we look whether it waits for it (2.7.7). */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (wants_signal(vq) && vq->call_fd >= 0)
-		eventfd_write(vq->call_fd, 1);
+	if (wants_signal(vq)) {
+		if (vq->call)
+			vq->call(vq->call_arg);
+		else if (vq->call_fd >= 0)
+			eventfd_write(vq->call_fd, 1);
+	}
 	vq->signalled_used = vq->next_used;
 	vq->signalled_valid = true;
 }

@@ -43,6 +43,8 @@ struct sm_vq {
 	bool indirect;		/* negotiated */
 	int kick_fd;		/* eventfd: guest → device; -1 if none */
 	int call_fd;		/* eventfd: device → guest; -1 if none */
+	void (*call)(void *arg);	/* instead of it, by the device's thread; NULL if none */
+	void *call_arg;
 	/* private to queue.c */
 	void *desc, *avail, *used;
 	uint16_t next_avail;	/* the next ring entry to pop */
@@ -81,7 +83,7 @@ void sm_vq_unpop(struct sm_vq *vq);
 /* Gives a chain back with the number of bytes written to its in buffers. */
 void sm_vq_push(struct sm_vq *vq, uint16_t head, uint32_t written);
 
-/* Signals call_fd if the driver wants to know of the pushes since the last call. Call once a
+/* Signals call_fd, or calls call(), if the driver wants to know of the pushes since the last call. Call once a
  * batch. */
 void sm_vq_notify(struct sm_vq *vq);
 

@@ -74,6 +74,36 @@ static void test_new_checks(void **state)
 	sm_mmio_free(NULL);
 }
 
+static void count_up(void *arg)
+{
+	++*(int *)arg;
+}
+
+/* Where the monitor has a function for interrupts it is called in place of irq_fd, for queues and
+ * for the device. */
+static void test_interrupt_by_call(void **state)
+{
+	struct bench *b = *state;
+	int n = 0, of_queues;
+	struct sm_mmio_config c = { .dev = &b->e.vdev,
+				    .mem = &b->g.gm,
+				    .interrupt = count_up,
+				    .interrupt_arg = &n,
+				    .irq_fd = b->d.irq_fd,
+				    .call = mg_call };
+
+	sm_mmio_free(b->d.m);
+	assert_int_equal(sm_mmio_new(&c, &b->d.m), 0);
+	assert_true(mg_boot(&b->d, SIZE));
+	assert_int_equal(n, 0);
+	assert_true(echo_works(&b->e, &b->d, 0));
+	of_queues = n;
+	assert_true(of_queues > 0);
+	sm_vdev_config_changed(&b->e.vdev);
+	assert_int_equal(n, of_queues + 1);
+	assert_false(mg_irq(&b->d));
+}
+
 static void test_life(void **state)
 {
 	struct bench *b = *state;
@@ -466,6 +496,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_identity),
 		TEST(test_new_checks),
+		TEST(test_interrupt_by_call),
 		TEST(test_life),
 		TEST(test_free_while_running),
 		TEST(test_features),

@@ -43,11 +43,36 @@ static gpa_t window(unsigned int slot)
 	return SM_LAYOUT_MMIO + (gpa_t)slot * SM_LAYOUT_MMIO_SIZE;
 }
 
+static uint32_t interrupt(const struct sm_kvm_slot *s)
+{
+	return SM_LAYOUT_IRQ_FIRST + (uint32_t)(s - s->hv->bus);
+}
+
+/*
+ * An edge. KVM raises that of an irqfd in a worker, for its I/O APIC has to be asked: two switches of a thread
+ * in the way of each interrupt. Two threads at once would make one edge of two, of which the guest has seen the
+ * first already. #syscalls:loop,vcpu ioctl(1=0x4008ae61)
+ */
+static void raise_interrupt(void *arg)
+{
+	struct sm_kvm_slot *s = arg;
+	struct kvm_irq_level up = { .irq = interrupt(s), .level = 1 };
+	struct kvm_irq_level down = { .irq = interrupt(s), .level = 0 };
+
+	/* They fail only for a VM without interrupt chips. */
+	pthread_mutex_lock(&s->irq_lock);
+	ioctl(s->hv->vm, KVM_IRQ_LINE, &up);
+	ioctl(s->hv->vm, KVM_IRQ_LINE, &down);
+	pthread_mutex_unlock(&s->irq_lock);
+}
+
 static int wire_interrupt(struct sm_hv *hv, unsigned int slot)
 {
 	struct kvm_irqfd irq = { .fd = (uint32_t)hv->bus[slot].irq_fd,
-				 .gsi = SM_LAYOUT_IRQ_FIRST + slot };
+				 .gsi = interrupt(&hv->bus[slot]) };
 
+	if (hv->bus[slot].irq_fd < 0)
+		return 0;
 	return ioctl(hv->vm, KVM_IRQFD, &irq) < 0 ? -errno : 0;
 }
 
@@ -86,14 +111,19 @@ int sm_kvm_bus_add(struct sm_hv *hv, struct sm_vdev *dev, struct sm_err *err)
 
 	if (hv->nslots == SM_KVM_DEVICES_MAX)
 		return sm_err_set(err, -ENOSPC, "kvm: no room for device %s", dev->ops->name);
-	s->irq_fd = c.irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (s->irq_fd < 0)
+	s->hv = hv;
+	s->irq_fd = dev->ops->threaded ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
+	if (dev->ops->threaded && s->irq_fd < 0)
 		return sm_err_sys(err, errno, "kvm: device %s", dev->ops->name);
+	c.irq_fd = s->irq_fd;
+	c.interrupt = dev->ops->threaded ? NULL : raise_interrupt;
+	c.interrupt_arg = s;
 	r = sm_mmio_new(&c, &s->mmio);
 	if (r < 0) {
 		sm_close(&s->irq_fd);
 		return sm_err_sys(err, r, "kvm: device %s", dev->ops->name);
 	}
+	pthread_mutex_init(&s->irq_lock, NULL);
 	s->dev = dev;
 	hv->nslots++;
 	return 0;
@@ -121,6 +151,7 @@ void sm_kvm_bus_free(struct sm_hv *hv)
 	for (unsigned int i = 0; i < hv->nslots; i++) {
 		sm_mmio_free(hv->bus[i].mmio);
 		sm_close(&hv->bus[i].irq_fd);
+		pthread_mutex_destroy(&hv->bus[i].irq_lock);
 	}
 	hv->nslots = 0;
 }

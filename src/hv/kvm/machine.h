@@ -33,7 +33,9 @@
 struct sm_kvm_slot {		/* a virtio-mmio window */
 	struct sm_vdev *dev;
 	struct sm_mmio *mmio;
-	int irq_fd;
+	struct sm_hv *hv;
+	pthread_mutex_t irq_lock;	/* from the interrupt's edge to its fall */
+	int irq_fd;			/* of a threaded device, else -1 */
 };
 
 struct sm_kvm_vcpu {
