@@ -5,6 +5,7 @@
  * Anything else reads as ones and ignores writes, as an empty bus does.
  */
 #include <errno.h>
+#include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -76,6 +77,23 @@ static int wire_interrupt(struct sm_hv *hv, unsigned int slot)
 	return ioctl(hv->vm, KVM_IRQFD, &irq) < 0 ? -errno : 0;
 }
 
+/* Beside the register, where the guest rings: KVM has to decode the instruction that writes to that. */
+static int wire_doorbell(struct sm_hv *hv, unsigned int slot, uint32_t queue)
+{
+	struct kvm_ioeventfd io = {
+		.datamatch = queue,
+		.addr = SM_LAYOUT_DOORBELLS + 4 * slot,
+		.len = 4,
+		.fd = sm_mmio_kick_fd(hv->bus[slot].mmio, queue),
+		.flags = KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO,
+	};
+	uint32_t id = hv->bus[slot].dev->ops->id;
+
+	if (id != VIRTIO_ID_VSOCK && id != VIRTIO_ID_FS)
+		return 0;
+	return ioctl(hv->vm, KVM_IOEVENTFD, &io) < 0 ? -errno : 0;
+}
+
 static int wire_queue(struct sm_hv *hv, unsigned int slot, uint32_t queue)
 {
 	struct kvm_ioeventfd io = {
@@ -135,8 +153,11 @@ int sm_kvm_bus_wire(struct sm_hv *hv, struct sm_err *err)
 		const struct sm_vdev_ops *ops = hv->bus[i].dev->ops;
 		int r = wire_interrupt(hv, i);
 
-		for (uint32_t q = 0; r == 0 && q < ops->nqueues; q++)
+		for (uint32_t q = 0; r == 0 && q < ops->nqueues; q++) {
 			r = wire_queue(hv, i, q);
+			if (r == 0)
+				r = wire_doorbell(hv, i, q);
+		}
 		if (r == 0)
 			r = coalesce_writes(hv, i);
 		if (r < 0)
@@ -208,7 +229,7 @@ uint32_t sm_kvm_bus_irqs(const struct sm_hv *hv)
 
 char *sm_kvm_bus_cmdline(const struct sm_hv *hv)
 {
-	char *text = sm_strf("%s", "");
+	char *text = sm_strf(" sm.doorbells=%#x", SM_LAYOUT_DOORBELLS);
 
 	for (unsigned int i = 0; text && i < hv->nslots; i++) {
 		char *longer = sm_strf("%s virtio_mmio.device=4K@%#llx:%u", text,
