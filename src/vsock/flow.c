@@ -62,11 +62,17 @@ void sm_flow_open(struct sm_flow *f, uint32_t guest_alloc, uint32_t buf)
 	};
 }
 
+/* A guest that has closed a plain flow knows no more of it, but where it waits for its end. */
+static bool is_forgotten(const struct sm_flow *f)
+{
+	return f->plain && f->guest_shut == SM_VSOCK_SHUT_BOTH && !f->guest_waits;
+}
+
 void sm_flow_reset(struct sm_flow *f, int err)
 {
 	/* A REQUEST that is not sent yet, and with it the whole stream, is unknown to the guest. */
 	bool known = f->state != SM_FLOW_WAITING && f->state != SM_FLOW_OVER &&
-		     !(f->pending & PENDING(REQUEST));
+		     !(f->pending & PENDING(REQUEST)) && !is_forgotten(f);
 
 	if (f->state == SM_FLOW_OVER)
 		return;
@@ -194,6 +200,7 @@ static uint32_t take_shutdown(struct sm_flow *f, uint32_t flags)
 	uint32_t update = 0;
 
 	f->guest_shut |= fresh;
+	f->guest_waits |= flags & SM_VSOCK_SHUT_ANSWER;
 	if ((fresh & SM_VSOCK_SHUT_RCV) && !(f->host_shut & SM_VSOCK_SHUT_SEND))
 		update |= SM_FLOW_STOP_SOURCE;
 	if ((fresh & SM_VSOCK_SHUT_SEND) && !(f->host_shut & SM_VSOCK_SHUT_RCV))

@@ -20,7 +20,8 @@
  *	  any ──reset or broken rule──► OVER(-ECONNRESET, -EPROTO …)
  *
  * A *plain* flow is a stream of TSI's extension (docs/tsi.md), opened by control packets: it is born
- * OPEN, is told of our ends only that we send no more, and stays CLOSING until the guest closes.
+ * OPEN, is told of our ends only that we send no more, and stays CLOSING until the guest closes, which
+ * is answered with RST only if the guest asks for it.
  */
 enum sm_flow_state {
 	SM_FLOW_WAITING,	/* for the guest to connect. Nothing is sent. Takes: REQUEST */
@@ -50,6 +51,7 @@ struct sm_flow {
 	uint8_t host_shut;		/* what we ended */
 	uint8_t told_shut;		/* what the guest was told of it */
 	bool plain;
+	bool guest_waits;		/* plain: for the RST after its SHUTDOWN of both */
 	uint32_t buf;			/* bytes of the guest that we hold at most */
 	uint32_t in_cnt;		/* bytes taken from the guest */
 	uint32_t fwd_cnt;		/* of which left for the sink */

@@ -27,6 +27,7 @@ enum sm_vsock_op {
 #define SM_VSOCK_SHUT_RCV 1u
 #define SM_VSOCK_SHUT_SEND 2u
 #define SM_VSOCK_SHUT_BOTH 3u
+#define SM_VSOCK_SHUT_ANSWER 4u	/* docs/tsi.md: RST when it is closed */
 
 struct sm_vsock_hdr {
 	uint64_t src_cid, dst_cid;

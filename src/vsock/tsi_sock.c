@@ -571,6 +571,8 @@ void sm_tsi_listen(struct sm_tsi *t, const struct sm_tsi_req *q)
 		: sm_tsi_find_fd(t, q->key, 0) < 0 ? -EBADF
 						   : -EINVAL;
 
+	if (r == 0)
+		s->guest_alloc = q->h->buf_alloc;
 	answer_named(t, q, s, r);
 }
 
@@ -680,6 +682,7 @@ static void put_accepted(const struct sm_tsi_sock *s, uint32_t host_port,
 	local.in.sin_port =
 		htons(sm_tsi_policy_inner(s->tsi->policy, s->proto, ntohs(local.in.sin_port)));
 	sm_tsi_put32(body, host_port);
+	sm_tsi_put32(body + 4, s->guest_alloc);
 	sm_tsi_put32(body + 8, sm_tsi_addr_len(&local));
 	sm_tsi_put32(body + 12, sm_tsi_addr_len(&conn->peer));
 	memcpy(body + 16, &local, sm_tsi_addr_len(&local));
@@ -707,7 +710,7 @@ int sm_tsi_announce(struct sm_tsi_sock *s, struct sm_tsi_conn *conn, const struc
 	st->lingers = s->lingers || conn->foreign;
 	st->foreign = conn->foreign;
 	sm_vsock_hash(st);
-	sm_flow_open(&st->flow, 0, h.buf_alloc);
+	sm_flow_open(&st->flow, s->guest_alloc, h.buf_alloc);
 	put_accepted(s, st->host_port, conn, body);
 	sm_stream_join(st, sm_steal_fd(&conn->fd), io, 0, t->loop, sm_vsock_changed);
 	sm_stream_precede(st, sm_steal_ptr(conn->prefix), conn->prefix_len);

@@ -347,7 +347,7 @@ static void test_options_of_streams(void **state)
 	tg_stream(v, SM_VSOCK_OP_SHUTDOWN, KEY, hp, &m);
 	len = 4;
 	assert_int_equal(get_option(v, KEY, hp, IPPROTO_TCP, TCP_NODELAY, &len, &m), 0);
-	vg_shutdown(v, KEY, hp, SM_VSOCK_SHUT_BOTH);
+	vg_shutdown(v, KEY, hp, CLOSE);
 	tg_stream(v, SM_VSOCK_OP_RST, KEY, hp, &m);
 	len = 4;
 	assert_int_equal(get_option(v, KEY, hp, IPPROTO_TCP, TCP_NODELAY, &len, &m), -EBADF);
@@ -510,6 +510,7 @@ static void test_own_client_port(void **state)
 	struct sockaddr_in6 to, from;
 	socklen_t len = loopback(AF_INET, 81, &to);
 	struct msg m;
+	uint32_t hp;
 
 	loopback(AF_INET, 90, &from);
 	create_reusing(v, KEY, SO_REUSEADDR);
@@ -521,8 +522,10 @@ static void test_own_client_port(void **state)
 		assert_int_equal(tg_addr(v, CONNECT, key, &to, len, NULL), 0);
 		tg_gets(v, ACCEPTED, KEY, &m);
 		assert_int_equal(m.b[144 + 2] << 8 | m.b[144 + 3], 90);
+		hp = get32(m.b);
 		vg_send(v, vg_hdr(v, SM_VSOCK_OP_RST, key, OUT), NULL);
-		vg_spin(v);
+		tg_gets(v, ERROR, KEY, &m);
+		tg_stream(v, SM_VSOCK_OP_RST, KEY, hp, &m);
 	}
 }
 

@@ -54,6 +54,9 @@ struct msg {
 	uint8_t b[RX_BUF];
 };
 
+/* close(2) of a program that waits for its end. */
+#define CLOSE (SM_VSOCK_SHUT_BOTH | SM_VSOCK_SHUT_ANSWER)
+
 static inline void put32(uint8_t *p, uint32_t v)
 {
 	v = htole32(v);

@@ -26,7 +26,7 @@ static struct tsi_key *hello_key;
 /* tsi.stream_buf=: what a stream may hold that the program has not read; tsi.rx_buf=: of the
  * device's rx buffers. */
 unsigned int tsi_stream_buf = 256 << 10;
-static unsigned int rx_buf = 16 << 10;
+static unsigned int rx_buf = 32 << 10;
 module_param_named(stream_buf, tsi_stream_buf, uint, 0644);
 module_param(rx_buf, uint, 0444);
 
@@ -181,36 +181,40 @@ static void take_hello(const struct tsi_wire_answer *a)
 		pr_warn("tsi: the host does not speak it (%d): no network\n", result);
 }
 
-/* A datagram takes the packet, the others only read it. */
+static bool take_accepted(struct sk_buff *skb, u32 key, const struct tsi_wire_accepted *a)
+{
+	struct sock *sk;
+	bool queued;
+
+	if (skb->len < sizeof(*a))
+		return false;
+	sk = tsi_find(key, TSI_HOST_PORT);
+	queued = sk && tsi_stream_accepted(sk, virtio_vsock_hdr(skb), a);
+	if (sk)
+		sock_put(sk);
+	if (!queued)
+		tsi_stream_refuse(skb, le32_to_cpu(a->host_port));
+	return !queued;
+}
+
+/* True: the packet was kept, not only read. */
 static bool take_control(struct sk_buff *skb, const struct virtio_vsock_hdr *hdr)
 {
 	u32 op = le32_to_cpu(hdr->src_port), key = le32_to_cpu(hdr->dst_port);
 	const void *p = skb->data;
 	struct sock *sk;
+	bool kept;
 
 	switch (op) {
 	case TSI_RECVFROM:
 		sk = tsi_find(key, TSI_HOST_PORT);
 		if (!sk)
 			return false;
-		if (sk->sk_type == SOCK_DGRAM)
-			tsi_dgram_rx(sk, skb);
-		else
-			kfree_skb(skb);
+		kept = sk->sk_type == SOCK_DGRAM && tsi_dgram_rx(sk, skb);
 		sock_put(sk);
-		return true;
+		return kept;
 	case TSI_ACCEPTED:
-		sk = tsi_find(key, TSI_HOST_PORT);
-		if (skb->len < sizeof(struct tsi_wire_accepted))
-			break;
-		if (sk)
-			tsi_stream_accepted(sk, hdr, p);
-		else
-			tsi_stream_rst(key,
-				       le32_to_cpu(((struct tsi_wire_accepted *)p)->host_port));
-		if (sk)
-			sock_put(sk);
-		break;
+		return take_accepted(skb, key, p);
 	case TSI_ERROR:
 		if (skb->len >= sizeof(struct tsi_wire_error))
 			take_error(key, p);
@@ -229,36 +233,33 @@ static bool take_control(struct sk_buff *skb, const struct virtio_vsock_hdr *hdr
 static bool take_stream(struct sk_buff *skb, const struct virtio_vsock_hdr *hdr)
 {
 	struct sock *sk = tsi_find(le32_to_cpu(hdr->dst_port), le32_to_cpu(hdr->src_port));
+	bool kept;
 
 	/* What crossed our end of it. */
 	if (!sk)
 		return false;
-	if (sk->sk_type == SOCK_STREAM)
-		tsi_stream_rx(sk, skb);
-	else
-		kfree_skb(skb);
+	kept = sk->sk_type == SOCK_STREAM && tsi_stream_rx(sk, skb);
 	sock_put(sk);
-	return true;
+	return kept;
 }
 
-/* From the device's worker, one at a time. True: it was for us, and is gone. */
-bool tsi_recv_pkt(struct sk_buff *skb)
+bool tsi_owns_pkt(struct sk_buff *skb)
 {
 	const struct virtio_vsock_hdr *hdr = virtio_vsock_hdr(skb);
 	u16 type = le16_to_cpu(hdr->type);
-	bool taken = false;
 
 	if (!tsi_boot || le64_to_cpu(hdr->src_cid) != TSI_HOST_CID)
 		return false;
-	if (type == TSI_TYPE_DGRAM)
-		taken = take_control(skb, hdr);
-	else if (type == VIRTIO_VSOCK_TYPE_STREAM && tsi_owns_port(le32_to_cpu(hdr->dst_port)))
-		taken = take_stream(skb, hdr);
-	else
-		return false;
-	if (!taken)
-		kfree_skb(skb);
-	return true;
+	return type == TSI_TYPE_DGRAM ||
+	       (type == VIRTIO_VSOCK_TYPE_STREAM && tsi_owns_port(le32_to_cpu(hdr->dst_port)));
+}
+
+bool tsi_recv_pkt(struct sk_buff *skb)
+{
+	const struct virtio_vsock_hdr *hdr = virtio_vsock_hdr(skb);
+
+	return le16_to_cpu(hdr->type) == TSI_TYPE_DGRAM ? take_control(skb, hdr)
+							: take_stream(skb, hdr);
 }
 
 /* Of a namespace's own root too it would be the way out of the namespace: only the guest's root

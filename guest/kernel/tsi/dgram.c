@@ -55,12 +55,12 @@ static int disconnect(struct sock *sk)
 		err = tsi_request_name(sk, TSI_CONNECT, &none);
 	if (err)
 		return err;
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	tsk->peer.sa.sa_family = 0;
 	/* A port that the connect chose is gone with it. */
 	WRITE_ONCE(tsk->named, tsi_addr_port(&tsk->local) != 0);
 	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	return 0;
 }
 
@@ -87,12 +87,12 @@ static int do_connect(struct sock *sk, const struct sockaddr *uaddr, int len)
 		err = tsi_request_name(sk, TSI_CONNECT, &addr);
 	if (err)
 		return err;
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	tsi_name_loopback(&addr);
 	tsi_set_names(sk, NULL, &addr);
 	WRITE_ONCE(tsk->named, true);
 	WRITE_ONCE(sk->sk_state, TCP_ESTABLISHED);
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	return 0;
 }
 
@@ -179,9 +179,9 @@ static bool is_known(struct tsi_sock *tsk, const struct tsi_addr *to)
 
 static void remember(struct tsi_sock *tsk, const struct tsi_addr *to)
 {
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	WRITE_ONCE(tsk->dests[tsk->next_dest++ % TSI_DESTS], hash_dest(to));
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 }
 
 static struct sk_buff *new_datagram(struct sock *sk, struct msghdr *msg, u32 len,
@@ -285,9 +285,9 @@ static void put_name(struct sock *sk, struct msghdr *msg, const struct tsi_addr 
 	struct tsi_addr peer;
 
 	if (!from) {
-		spin_lock(&tsk->lock);
+		spin_lock_bh(&tsk->lock);
 		peer = tsk->peer;
-		spin_unlock(&tsk->lock);
+		spin_unlock_bh(&tsk->lock);
 		from = &peer;
 	}
 	msg->msg_namelen = tsi_addr_put(from, sk->sk_family, msg->msg_name);
@@ -399,25 +399,28 @@ static struct sk_buff *fit(struct sk_buff *skb)
 
 	if (skb->len > COPY_MAX || skb_is_nonlinear(skb))
 		return skb;
-	copy = alloc_skb(skb->len, GFP_KERNEL);
+	copy = alloc_skb(skb->len, GFP_ATOMIC);
 	if (!copy)
 		return skb;
 	skb_put_data(copy, skb->data, skb->len);
-	kfree_skb(skb);
 	return copy;
 }
 
-/* RECVFROM; takes the skb. */
-void tsi_dgram_rx(struct sock *sk, struct sk_buff *skb)
+/* RECVFROM: whether the skb was kept. */
+bool tsi_dgram_rx(struct sock *sk, struct sk_buff *skb)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);
 	bool last = le32_to_cpu(virtio_vsock_hdr(skb)->flags) & TSI_PIECE_LAST;
+	struct sk_buff *whole, *fitting;
 
 	spin_lock(&tsk->lock);
-	skb = add_piece(tsk, skb, last);
+	whole = add_piece(tsk, skb, last);
 	spin_unlock(&tsk->lock);
-	if (skb)
-		deliver(sk, fit(skb));
+	if (!whole)
+		return true;
+	fitting = fit(whole);
+	deliver(sk, fitting);
+	return fitting == whole;
 }
 
 static int dgram_shutdown(struct socket *sock, int how)

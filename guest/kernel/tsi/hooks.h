@@ -17,9 +17,11 @@ bool tsi_takes(struct net *net, int family, int type, int protocol);
 int tsi_create(struct net *net, struct socket *sock, int family, int protocol);
 bool tsi_is_tsi(const struct sock *sk);
 
-/* The vsock device: it came up or was reset, a packet arrived (taken where true). */
+/* The vsock device: it came up or was reset, a packet arrived. In a softirq, one at a time: what
+ * owns() calls ours is for recv(), which says whether it keeps the skb. */
 void tsi_device_up(void);
 void tsi_device_down(void);
+bool tsi_owns_pkt(struct sk_buff *skb);
 bool tsi_recv_pkt(struct sk_buff *skb);
 /* Ports of AF_VSOCK that are not to be had, and the size of the device's rx buffers (0: its own).
  */
@@ -55,6 +57,11 @@ static inline void tsi_device_up(void)
 
 static inline void tsi_device_down(void)
 {
+}
+
+static inline bool tsi_owns_pkt(struct sk_buff *skb)
+{
+	return false;
 }
 
 static inline bool tsi_recv_pkt(struct sk_buff *skb)

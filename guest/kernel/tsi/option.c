@@ -138,10 +138,10 @@ static void note(struct sock *sk, int level, int name, const struct option *o, u
 		u32 buf = clamp(val, 8 << 10, 8 << 20) * 2;
 
 		/* What the host was told is its to use. */
-		spin_lock(&tsk->lock);
+		spin_lock_bh(&tsk->lock);
 		if (sk->sk_state == TCP_CLOSE || buf > tsk->buf_alloc)
 			tsk->buf_alloc = buf;
-		spin_unlock(&tsk->lock);
+		spin_unlock_bh(&tsk->lock);
 	} else if (level == SOL_IP) {
 		if (name == IP_PKTINFO)
 			cmsg = IP_CMSG_PKTINFO;

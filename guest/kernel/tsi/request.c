@@ -37,13 +37,18 @@ int tsi_send(struct sk_buff *skb)
 
 /* What has no answer, and what nobody says once more, such as the RELEASE of a close(2): it does
  * not fail for want of memory. */
-int tsi_tell(u32 op, u32 key, const void *payload, u32 len)
+static struct sk_buff *news(u32 op, u32 key, const void *payload, u32 len)
 {
 	void *p;
 	struct sk_buff *skb = tsi_packet(op, key, len, GFP_KERNEL | __GFP_NOFAIL, &p);
 
 	memcpy(p, payload, len);
-	return tsi_send(skb);
+	return skb;
+}
+
+int tsi_tell(u32 op, u32 key, const void *payload, u32 len)
+{
+	return tsi_send(news(op, key, payload, len));
 }
 
 void tsi_release_host(u32 key, u32 host_port)
@@ -67,16 +72,16 @@ static int start(struct tsi_key *k, u32 op, struct sk_buff *skb, struct tsi_repl
 		kfree_skb(skb);
 		return -EINTR;
 	}
-	spin_lock(&k->answer_lock);
+	spin_lock_bh(&k->answer_lock);
 	k->waiting |= TSI_BIT(op);
 	k->reply = reply;
-	spin_unlock(&k->answer_lock);
+	spin_unlock_bh(&k->answer_lock);
 	err = tsi_send(skb);
 	if (err) {
-		spin_lock(&k->answer_lock);
+		spin_lock_bh(&k->answer_lock);
 		k->waiting &= ~TSI_BIT(op);
 		k->reply = NULL;
-		spin_unlock(&k->answer_lock);
+		spin_unlock_bh(&k->answer_lock);
 	}
 	return err;
 }
@@ -98,10 +103,10 @@ int tsi_request_skb(struct tsi_key *k, struct sk_buff *skb, struct tsi_reply *re
 	err = start(k, reply->op, skb, reply);
 	if (!err) {
 		err = wait_event_killable(k->wait, smp_load_acquire(&reply->done));
-		spin_lock(&k->answer_lock);
+		spin_lock_bh(&k->answer_lock);
 		if (k->reply == reply)
 			k->reply = NULL;
-		spin_unlock(&k->answer_lock);
+		spin_unlock_bh(&k->answer_lock);
 		err = reply->done ? reply->result : -EINTR;
 	}
 	mutex_unlock(&k->lock);
@@ -197,7 +202,8 @@ static int create_on_host(struct sock *sk, struct tsi_key *k)
 		return tsi_request(k, &c, sizeof(c), &reply);
 	}
 	fill_create(sk, k->key, 0, &c);
-	return tsi_tell(TSI_CREATE, k->key, &c, sizeof(c));
+	/* What the socket was made for is right behind it. */
+	return virtio_vsock_tsi_queue(news(TSI_CREATE, k->key, &c, sizeof(c)));
 }
 
 /* With the sock locked: makes the host's socket if there is none. */
@@ -236,10 +242,10 @@ int tsi_check_host(struct sock *sk, int err)
 
 	if (err != -EBADF)
 		return err;
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	if (tsk->host == TSI_HOST_OPEN && !tsk->accepted)
 		WRITE_ONCE(tsk->host, TSI_HOST_NONE);
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	return -ENOBUFS;
 }
 

@@ -45,11 +45,11 @@ static void init_inet(struct sock *sk, struct net *net)
 	sk->sk_ipv6only = net->ipv6.sysctl.bindv6only;
 }
 
-/* sock is NULL for a stream that a listener will hand out later. */
+/* sock is NULL for a stream that a listener will hand out later, made where nothing sleeps. */
 struct sock *tsi_sock_new(struct net *net, struct socket *sock, int family, int type, int protocol)
 {
 	struct proto *prot = family == AF_INET6 ? &tsi6_prot : &tsi_prot;
-	struct sock *sk = sk_alloc(net, family, GFP_KERNEL, prot, 0);
+	struct sock *sk = sk_alloc(net, family, sock ? GFP_KERNEL : GFP_ATOMIC, prot, 0);
 	struct tsi_sock *tsk;
 
 	if (!sk)
@@ -165,13 +165,13 @@ int tsi_getname(struct socket *sock, struct sockaddr *uaddr, int peer)
 		if (err)
 			return err;
 	}
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	name = peer ? tsk->peer : tsk->local;
 	/* 2: accept4() asks for whom it accepted, who may be gone by now */
 	if (peer == 1 && (stream ? sk->sk_state != TCP_ESTABLISHED || tsi_stream_is_over(sk)
 				 : !tsi_addr_port(&name)))
 		name.sa.sa_family = 0;
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	if (!name.sa.sa_family)
 		return -ENOTCONN;
 	return tsi_addr_put(&name, sk->sk_family, uaddr);

@@ -40,16 +40,17 @@ static void drop_children(struct sock *sk)
 	struct tsi_sock *tsk = tsi_sk(sk), *child, *next;
 	LIST_HEAD(children);
 
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	list_splice_init(&tsk->accept_queue, &children);
 	tsk->accept_len = 0;
 	tsk->give_back = 0;
-	spin_unlock(&tsk->lock);
-	list_for_each_entry_safe(child, next, &children, accept_node) {
+	spin_unlock_bh(&tsk->lock);
+	list_for_each_entry_safe(child, next, &children, accept_node)
+	{
 		list_del_init(&child->accept_node);
 		tsi_unhash(child);
 		if (READ_ONCE(child->host) == TSI_HOST_OPEN)
-			tsi_stream_rst(child->key->key, child->host_port);
+			tsi_stream_op(child, VIRTIO_VSOCK_OP_RST, 0);
 		sock_put(tsi_sock_sk(child));
 	}
 }
@@ -63,8 +64,8 @@ static void start_over(struct sock *sk)
 
 	tsi_unhash(tsk);
 	drop_children(sk);
-	spin_lock(&tsk->lock);
-	/* What the worker is about to do with it, it does not. */
+	spin_lock_bh(&tsk->lock);
+	/* What a packet from the host is about to do with it, it does not. */
 	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
 	tsi_addr_none(&none, sk->sk_family);
 	/* As TCP's, the name loses its address, and its port stays to be seen. */
@@ -83,7 +84,7 @@ static void start_over(struct sock *sk)
 	kfree_skb(tsk->gathered);
 	tsk->gathered = NULL;
 	WRITE_ONCE(tsk->rx_cnt, tsk->fwd_cnt);
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	tsi_key_put(tsk->key);
 	tsk->key = NULL;
 }
@@ -93,9 +94,9 @@ static void close_listener(struct sock *sk)
 {
 	struct tsi_sock *tsk = tsi_sk(sk);
 
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	tsi_release_host(tsk->key->key, TSI_HOST_PORT);
 }
 
@@ -114,9 +115,9 @@ static int bind_again(struct sock *sk)
 		return 0;
 	/* Without a name, but named: listen(2) fails then. */
 	tsi_addr_none(&none, sk->sk_family);
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	tsi_set_names(sk, &none, NULL);
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	return err;
 }
 
@@ -141,12 +142,12 @@ static int disconnect(struct sock *sk)
 		start_over(sk);
 		err = tsk->named ? bind_again(sk) : 0;
 	}
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
 	WRITE_ONCE(sk->sk_shutdown, 0);
 	if (aborts)
 		WRITE_ONCE(sk->sk_err, ECONNRESET);
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	sk->sk_disconnects++;
 	if (aborts)
 		sk_error_report(sk);
@@ -173,7 +174,7 @@ static int send_connect(struct sock *sk, const struct tsi_addr *addr)
 	virtio_vsock_hdr(skb)->buf_alloc = cpu_to_le32(tsk->buf_alloc);
 
 	tsi_name_loopback(&peer);
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	tsk->tx_cnt = tsk->peer_fwd_cnt = tsk->peer_buf_alloc = 0;
 	tsk->rx_cnt = tsk->fwd_cnt = tsk->told_fwd_cnt = 0;
 	tsk->told_buf_alloc = tsk->buf_alloc;
@@ -182,7 +183,7 @@ static int send_connect(struct sock *sk, const struct tsi_addr *addr)
 	tsi_set_names(sk, NULL, &peer);
 	WRITE_ONCE(sk->sk_shutdown, 0);
 	WRITE_ONCE(sk->sk_state, TCP_SYN_SENT);
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	return tsi_post_skb(tsk->key, TSI_CONNECT, skb);
 }
 
@@ -330,11 +331,29 @@ void tsi_stream_connected(struct sock *sk, const struct virtio_vsock_hdr *hdr,
 		sk_wake_async(sk, SOCK_WAKE_IO, POLL_OUT);
 }
 
+/* The header says what each of its connections may hold to begin with. */
+static int request_listen(struct sock *sk, int backlog)
+{
+	struct tsi_sock *tsk = tsi_sk(sk);
+	struct tsi_reply reply = { .op = TSI_LISTEN };
+	struct tsi_wire_listen *l;
+	struct sk_buff *skb;
+	void *p;
+
+	skb = tsi_packet(TSI_LISTEN, tsk->key->key, sizeof(*l), GFP_KERNEL, &p);
+	if (!skb)
+		return -ENOMEM;
+	virtio_vsock_hdr(skb)->buf_alloc = cpu_to_le32(tsk->buf_alloc);
+	l = p;
+	l->key = cpu_to_le32(tsk->key->key);
+	l->backlog = cpu_to_le32(backlog);
+	WRITE_ONCE(tsk->backlog, backlog);
+	return tsi_request_skb(tsk->key, skb, &reply);
+}
+
 static int stream_listen(struct socket *sock, int backlog)
 {
 	struct sock *sk = sock->sk;
-	struct tsi_reply reply = { .op = TSI_LISTEN };
-	struct tsi_wire_listen l;
 	int err = -EINVAL;
 
 	lock_sock(sk);
@@ -344,12 +363,8 @@ static int stream_listen(struct socket *sock, int backlog)
 	/* never on another address than the one that it was bound to */
 	if (!err && tsi_sk(sk)->named && !tsi_addr_port(&tsi_sk(sk)->local))
 		err = -EADDRINUSE;
-	if (!err) {
-		l.key = cpu_to_le32(tsi_sk(sk)->key->key);
-		l.backlog = cpu_to_le32(backlog);
-		WRITE_ONCE(tsi_sk(sk)->backlog, backlog);
-		err = tsi_check_host(sk, tsi_request(tsi_sk(sk)->key, &l, sizeof(l), &reply));
-	}
+	if (!err)
+		err = tsi_check_host(sk, request_listen(sk, backlog));
 	release_sock(sk);
 	return err;
 }
@@ -411,6 +426,7 @@ static struct sock *new_child(struct sock *listener, const struct virtio_vsock_h
 	tsk->host = TSI_HOST_OPEN;
 	tsk->accepted = true;
 	tsk->peer_buf_alloc = le32_to_cpu(hdr->buf_alloc);
+	tsk->told_buf_alloc = le32_to_cpu(a->credit);
 	if (!tsi_addr_read(&local, a->local, min_t(u32, le32_to_cpu(a->local_len), TSI_ADDR_FIELD)))
 		tsi_addr_none(&local, sk->sk_family);
 	if (!tsi_addr_read(&peer, a->peer, min_t(u32, le32_to_cpu(a->peer_len), TSI_ADDR_FIELD)))
@@ -420,8 +436,8 @@ static struct sock *new_child(struct sock *listener, const struct virtio_vsock_h
 	return sk;
 }
 
-/* A connection came in. Its first packet from here, which lets the host send, is its credit. */
-void tsi_stream_accepted(struct sock *listener, const struct virtio_vsock_hdr *hdr,
+/* A connection came in: whether it waits for accept(2) now. */
+bool tsi_stream_accepted(struct sock *listener, const struct virtio_vsock_hdr *hdr,
 			 const struct tsi_wire_accepted *a)
 {
 	struct tsi_sock *ltsk = tsi_sk(listener);
@@ -432,7 +448,6 @@ void tsi_stream_accepted(struct sock *listener, const struct virtio_vsock_hdr *h
 		sk = new_child(listener, hdr, a);
 	if (sk) {
 		tsi_hash(tsi_sk(sk));
-		tsi_stream_op(tsi_sk(sk), VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0);
 		spin_lock(&ltsk->lock);
 		if (listener->sk_state == TCP_LISTEN) {
 			list_add_tail(&tsi_sk(sk)->accept_node, &ltsk->accept_queue);
@@ -442,15 +457,13 @@ void tsi_stream_accepted(struct sock *listener, const struct virtio_vsock_hdr *h
 		}
 		spin_unlock(&ltsk->lock);
 	}
-	if (queued) {
+	if (queued)
 		listener->sk_data_ready(listener);
-	} else {
-		tsi_stream_rst(le32_to_cpu(hdr->dst_port), le32_to_cpu(a->host_port));
-		if (sk)
-			tsi_unhash(tsi_sk(sk));
-	}
+	else if (sk)
+		tsi_unhash(tsi_sk(sk));
 	if (sk)
 		sock_put(sk);
+	return queued;
 }
 
 static int wait_for_child(struct sock *sk, long timeo)
@@ -489,18 +502,20 @@ static struct sock *take_child(struct sock *sk, u32 *n)
 {
 	struct tsi_sock *tsk = tsi_sk(sk), *child;
 
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	child = list_first_entry_or_null(&tsk->accept_queue, struct tsi_sock, accept_node);
 	if (child) {
 		list_del_init(&child->accept_node);
 		WRITE_ONCE(tsk->accept_len, tsk->accept_len - 1);
 		tsk->give_back++;
-		if (!tsk->accept_len || tsk->give_back * 4 >= max(tsk->backlog, 1)) {
+		/* In bundles, of at most 16: how long a queue the host allows is not known here, and
+		 * its own is as long once more. */
+		if (tsk->give_back * 4 >= clamp(tsk->backlog, 1, 64)) {
 			*n = tsk->give_back;
 			tsk->give_back = 0;
 		}
 	}
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	return child ? tsi_sock_sk(child) : NULL;
 }
 
@@ -551,25 +566,23 @@ static void take_rst(struct sock *sk)
 	tsi_stream_close_locked(sk, err);
 }
 
-/* A packet on the stream; the skb is ours. */
-void tsi_stream_rx(struct sock *sk, struct sk_buff *skb)
+/* A packet on the stream: whether it was kept. */
+bool tsi_stream_rx(struct sock *sk, struct sk_buff *skb)
 {
 	const struct virtio_vsock_hdr *hdr = virtio_vsock_hdr(skb);
 	struct tsi_sock *tsk = tsi_sk(sk);
 	u16 op = le16_to_cpu(hdr->op);
 	u32 flags = le32_to_cpu(hdr->flags);
-	bool readable = false, changed = false;
+	bool readable = false, changed = false, kept = false;
 
 	spin_lock(&tsk->lock);
 	if (sk->sk_state != TCP_ESTABLISHED) {
 		spin_unlock(&tsk->lock);
-		kfree_skb(skb);
-		return;
+		return false;
 	}
 	tsi_stream_credit(tsk, hdr);
 	if (op == VIRTIO_VSOCK_OP_RW && skb->len && !tsk->peer_fin) {
-		readable = tsi_stream_append(sk, skb);
-		skb = NULL;
+		readable = tsi_stream_append(sk, skb, &kept);
 	} else if (op == VIRTIO_VSOCK_OP_SHUTDOWN) {
 		if (flags & VIRTIO_VSOCK_SHUTDOWN_SEND) {
 			tsk->peer_fin = true;
@@ -585,7 +598,6 @@ void tsi_stream_rx(struct sock *sk, struct sk_buff *skb)
 		tsi_stream_op_locked(tsk, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, GFP_ATOMIC);
 	}
 	spin_unlock(&tsk->lock);
-	kfree_skb(skb);
 	if (op == VIRTIO_VSOCK_OP_CREDIT_REQUEST)
 		virtio_vsock_tsi_kick();
 	if (readable)
@@ -601,6 +613,7 @@ void tsi_stream_rx(struct sock *sk, struct sk_buff *skb)
 	smp_mb();
 	if (READ_ONCE(tsk->want_space))
 		sk->sk_write_space(sk);
+	return kept;
 }
 
 /* After a reset of the device. Not to sleep. */
@@ -652,11 +665,11 @@ static int stream_shutdown(struct socket *sock, int how)
 			err = -ENOTCONN;
 		if (how & SEND_SHUTDOWN)
 			tsi_stream_flush(sk);
-		spin_lock(&tsk->lock);
+		spin_lock_bh(&tsk->lock);
 		WRITE_ONCE(sk->sk_shutdown, sk->sk_shutdown | how);
 		if (sk->sk_state == TCP_ESTABLISHED && (how & SEND_SHUTDOWN) && !tsk->fin_sent)
 			fin = tsk->fin_sent = true;
-		spin_unlock(&tsk->lock);
+		spin_unlock_bh(&tsk->lock);
 		if (fin)
 			err = tsi_stream_op(tsk, VIRTIO_VSOCK_OP_SHUTDOWN,
 					    VIRTIO_VSOCK_SHUTDOWN_SEND);
@@ -684,10 +697,10 @@ static int stream_release(struct socket *sock)
 		tsi_stream_close_connection(sk);
 	else if (tsk->host == TSI_HOST_OPEN)
 		tsi_release_host(tsk->key->key, tsk->host_port);
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	WRITE_ONCE(tsk->host, TSI_HOST_GONE);
 	tsi_stream_close_locked(sk, 0);
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	drop_children(sk);
 	kfree_skb(tsk->gathered);
 	tsk->gathered = NULL;

@@ -62,7 +62,8 @@ void tsi_stream_close_connection(struct sock *sk)
 		linger(sk, &timeo);
 	}
 	if (sk->sk_state == TCP_ESTABLISHED)
-		end(tsk, VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND);
+		end(tsk, VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND |
+				 (lingers ? TSI_SHUTDOWN_ANSWER : 0));
 	/* Until the host has written everything and closed. */
 	if (lingers)
 		wait_over(sk, &timeo);

@@ -59,21 +59,22 @@ int tsi_stream_op(struct tsi_sock *tsk, u16 op, u32 flags)
 	int err;
 
 	fill_header(skb, op, flags, tsk->key->key, tsk->host_port, 0);
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	err = queue_packet(tsk, skb);
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	virtio_vsock_tsi_kick();
 	return err;
 }
 
-/* For one that has no sock (any more). */
-int tsi_stream_rst(u32 key, u32 host_port)
+/* Makes the packet that told of a connection our RST for it: memory for another might not be there.
+ */
+void tsi_stream_refuse(struct sk_buff *skb, u32 host_port)
 {
-	struct sk_buff *skb =
-		virtio_vsock_alloc_skb(VIRTIO_VSOCK_SKB_HEADROOM, GFP_KERNEL | __GFP_NOFAIL);
+	u32 key = le32_to_cpu(virtio_vsock_hdr(skb)->dst_port);
 
+	skb_trim(skb, 0);
 	fill_header(skb, VIRTIO_VSOCK_OP_RST, 0, key, host_port, 0);
-	return tsi_send(skb);
+	tsi_send(skb);
 }
 
 void tsi_stream_credit(struct tsi_sock *tsk, const struct virtio_vsock_hdr *hdr)
@@ -144,20 +145,19 @@ static struct sk_buff *compact(struct sk_buff *skb)
 	if (!copy)
 		return skb;
 	skb_put_data(copy, skb->data, skb->len);
-	kfree_skb(skb);
 	return copy;
 }
 
-/* With tsk->lock; takes the skb. True: there is enough for a reader. */
-bool tsi_stream_append(struct sock *sk, struct sk_buff *skb)
+/* With tsk->lock. True: there is enough for a reader. *kept: the skb is in the queue. */
+bool tsi_stream_append(struct sock *sk, struct sk_buff *skb, bool *kept)
 {
+	struct sk_buff *queued;
 	struct tsi_sock *tsk = tsi_sk(sk);
 	struct sk_buff *tail = skb_peek_tail(&sk->sk_receive_queue);
 	u32 len = skb->len;
 
 	/* A host that does not heed our credit would fill our memory. */
 	if (tsk->rx_cnt + len - tsk->told_fwd_cnt > 2 * tsk->buf_alloc) {
-		kfree_skb(skb);
 		tsi_stream_op_locked(tsk, VIRTIO_VSOCK_OP_RST, 0, GFP_ATOMIC);
 		WRITE_ONCE(tsk->host, TSI_HOST_GONE);
 		tsi_stream_close_locked(sk, EPROTO);
@@ -165,9 +165,10 @@ bool tsi_stream_append(struct sock *sk, struct sk_buff *skb)
 	}
 	if (tail && len <= MERGE_MAX && len <= skb_tailroom(tail)) {
 		skb_put_data(tail, skb->data, len);
-		kfree_skb(skb);
 	} else {
-		__skb_queue_tail(&sk->sk_receive_queue, len <= SMALL_MAX ? compact(skb) : skb);
+		queued = len <= SMALL_MAX ? compact(skb) : skb;
+		*kept = queued == skb;
+		__skb_queue_tail(&sk->sk_receive_queue, queued);
 	}
 	WRITE_ONCE(tsk->rx_cnt, tsk->rx_cnt + len);
 	return tsi_stream_readable(sk);
@@ -180,13 +181,13 @@ static void give_credit(struct tsi_sock *tsk)
 	u32 buf, free, news;
 	bool due;
 
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	buf = tsk->told_buf_alloc;
 	free = buf - (tsk->rx_cnt - tsk->told_fwd_cnt);
 	news = tsk->fwd_cnt - tsk->told_fwd_cnt;
 	due = tsi_sock_sk(tsk)->sk_state == TCP_ESTABLISHED && !tsk->peer_fin && free < buf / 2 &&
 	      news >= buf / 8;
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	/* That must not fail: a reader may be about to wait for what comes of it. */
 	if (due)
 		tsi_stream_op(tsk, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0);
@@ -261,13 +262,13 @@ int tsi_stream_send_data(struct sock *sk, struct sk_buff *skb)
 	int err = -EPIPE;
 
 	fill_header(skb, VIRTIO_VSOCK_OP_RW, 0, tsk->key->key, tsk->host_port, skb->len);
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	if (sk->sk_state == TCP_ESTABLISHED) {
 		WRITE_ONCE(tsk->tx_cnt, tsk->tx_cnt + skb->len);
 		err = queue_packet(tsk, skb);
 		skb = NULL;
 	}
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	kfree_skb(skb);
 	virtio_vsock_tsi_kick();
 	return err;
@@ -327,14 +328,15 @@ static int copy_from(struct sock *sk, struct msghdr *msg, u32 off, size_t len, i
 	int err;
 
 	/* Packets are only added meanwhile, and bytes to the last one: what we saw stays. */
-	spin_lock(&tsk->lock);
-	skb_queue_walk(&sk->sk_receive_queue, skb) {
+	spin_lock_bh(&tsk->lock);
+	skb_queue_walk(&sk->sk_receive_queue, skb)
+	{
 		n = skb->len;
 		if (off < n)
 			break;
 		off -= n;
 	}
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	n = min_t(size_t, n - off, len);
 	if (!(flags & MSG_TRUNC)) {
 		err = skb_copy_datagram_msg(skb, off, msg, n);
@@ -350,7 +352,7 @@ static void consume(struct sock *sk, u32 n)
 	struct tsi_sock *tsk = tsi_sk(sk);
 	struct sk_buff *skb;
 
-	spin_lock(&tsk->lock);
+	spin_lock_bh(&tsk->lock);
 	skb = skb_peek(&sk->sk_receive_queue);
 	WRITE_ONCE(tsk->fwd_cnt, tsk->fwd_cnt + n);
 	if (n == skb->len) {
@@ -359,7 +361,7 @@ static void consume(struct sock *sk, u32 n)
 		__skb_pull(skb, n);
 		skb = NULL;
 	}
-	spin_unlock(&tsk->lock);
+	spin_unlock_bh(&tsk->lock);
 	consume_skb(skb);
 }
 

@@ -55,10 +55,10 @@ struct tsi_key *tsi_key_new(void)
 	mutex_init(&k->lock);
 	spin_lock_init(&k->answer_lock);
 	init_waitqueue_head(&k->wait);
-	spin_lock(&table_lock);
+	spin_lock_bh(&table_lock);
 	k->key = pick_key();
 	hlist_add_head(&k->node, key_bucket(k->key));
-	spin_unlock(&table_lock);
+	spin_unlock_bh(&table_lock);
 	return k;
 }
 
@@ -76,11 +76,15 @@ struct tsi_key *tsi_key_find(u32 key)
 
 void tsi_key_put(struct tsi_key *k)
 {
-	if (!k || !refcount_dec_and_lock(&k->ref, &table_lock))
+	if (!k)
 		return;
-	hlist_del(&k->node);
-	spin_unlock(&table_lock);
-	kfree(k);
+	local_bh_disable();
+	if (refcount_dec_and_lock(&k->ref, &table_lock)) {
+		hlist_del(&k->node);
+		spin_unlock(&table_lock);
+		kfree(k);
+	}
+	local_bh_enable();
 }
 
 /* The device was reset: nothing that was asked will be answered. */
@@ -89,7 +93,7 @@ void tsi_keys_fail(int err)
 	struct tsi_key *k;
 	int i;
 
-	spin_lock(&table_lock);
+	spin_lock_bh(&table_lock);
 	for (i = 0; i < ARRAY_SIZE(keys); i++) {
 		hlist_for_each_entry(k, &keys[i], node) {
 			spin_lock(&k->answer_lock);
@@ -104,29 +108,29 @@ void tsi_keys_fail(int err)
 			spin_unlock(&k->answer_lock);
 		}
 	}
-	spin_unlock(&table_lock);
+	spin_unlock_bh(&table_lock);
 }
 
 /* The table holds a reference. */
 void tsi_hash(struct tsi_sock *tsk)
 {
 	sock_hold(tsi_sock_sk(tsk));
-	spin_lock(&table_lock);
+	spin_lock_bh(&table_lock);
 	tsk->hashed = true;
 	hlist_add_head(&tsk->node, sock_bucket(tsk->key->key, tsk->host_port));
-	spin_unlock(&table_lock);
+	spin_unlock_bh(&table_lock);
 }
 
 void tsi_unhash(struct tsi_sock *tsk)
 {
 	bool was;
 
-	spin_lock(&table_lock);
+	spin_lock_bh(&table_lock);
 	was = tsk->hashed;
 	if (was)
 		hlist_del_init(&tsk->node);
 	tsk->hashed = false;
-	spin_unlock(&table_lock);
+	spin_unlock_bh(&table_lock);
 	if (was)
 		sock_put(tsi_sock_sk(tsk));
 }
@@ -155,9 +159,9 @@ void tsi_for_each(void (*fn)(struct sock *sk))
 	struct tsi_sock *tsk;
 	int i;
 
-	spin_lock(&table_lock);
+	spin_lock_bh(&table_lock);
 	for (i = 0; i < ARRAY_SIZE(socks); i++) {
 		hlist_for_each_entry(tsk, &socks[i], node) fn(tsi_sock_sk(tsk));
 	}
-	spin_unlock(&table_lock);
+	spin_unlock_bh(&table_lock);
 }

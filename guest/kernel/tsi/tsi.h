@@ -20,12 +20,12 @@
 /*
  * A TSI socket has no inet socket behind it: it is the host's. Three locks, taken in this order:
  *
- *   lock_sock()      calls of user space, as in other protocols; given up while they wait for the
- * peer tsi_key.lock     a request and its answer tsi_sock.lock    what packets from the host
- * change; never held over anything that sleeps or faults
+ *	lock_sock()	calls of user space, as in other protocols; given up while they wait
+ *	tsi_key.lock	a request and its answer
+ *	tsi_sock.lock	what packets change; never held over anything that sleeps or faults
  *
- * Packets arrive in the device's worker, one at a time, which takes only the third: no user of a
- * socket can hold up another's.
+ * Packets arrive in a softirq, one at a time, which takes only the third: no user of a socket can
+ * hold up another's. So a process takes it, and the locks of the tables, with softirqs off.
  */
 
 struct tsi_addr {
@@ -181,10 +181,10 @@ int tsi_ioctl(struct sock *sk, int cmd, unsigned long arg);
 void tsi_stream_init(struct sock *sk);
 void tsi_stream_close_locked(struct sock *sk, int err);
 bool tsi_stream_is_over(const struct sock *sk);
-void tsi_stream_rx(struct sock *sk, struct sk_buff *skb);
+bool tsi_stream_rx(struct sock *sk, struct sk_buff *skb);
 void tsi_stream_connected(struct sock *sk, const struct virtio_vsock_hdr *hdr,
 			  const struct tsi_wire_answer *a, u32 len);
-void tsi_stream_accepted(struct sock *listener, const struct virtio_vsock_hdr *hdr,
+bool tsi_stream_accepted(struct sock *listener, const struct virtio_vsock_hdr *hdr,
 			 const struct tsi_wire_accepted *a);
 void tsi_stream_listening(struct sock *sk);
 void tsi_stream_reset_all(struct sock *sk);
@@ -192,9 +192,9 @@ void tsi_stream_reset_all(struct sock *sk);
 /* stream_io.c */
 int tsi_stream_op(struct tsi_sock *tsk, u16 op, u32 flags);
 int tsi_stream_op_locked(struct tsi_sock *tsk, u16 op, u32 flags, gfp_t gfp);
-int tsi_stream_rst(u32 key, u32 host_port);
+void tsi_stream_refuse(struct sk_buff *skb, u32 host_port);
 void tsi_stream_credit(struct tsi_sock *tsk, const struct virtio_vsock_hdr *hdr);
-bool tsi_stream_append(struct sock *sk, struct sk_buff *skb);
+bool tsi_stream_append(struct sock *sk, struct sk_buff *skb, bool *kept);
 bool tsi_stream_readable(const struct sock *sk);
 bool tsi_stream_writable(const struct sock *sk);
 bool tsi_stream_may_send(const struct sock *sk);
@@ -216,7 +216,7 @@ void tsi_stream_splice_eof(struct socket *sock);
 void tsi_stream_close_connection(struct sock *sk);
 
 /* dgram.c */
-void tsi_dgram_rx(struct sock *sk, struct sk_buff *skb);
+bool tsi_dgram_rx(struct sock *sk, struct sk_buff *skb);
 void tsi_dgram_forget(struct sock *sk);
 int tsi_dgram_begin(struct sock *sk, struct msghdr *msg, struct tsi_out *out);
 int tsi_dgram_send(struct sock *sk, struct msghdr *msg, u32 len, struct tsi_out *out, bool noblock);

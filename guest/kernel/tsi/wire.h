@@ -89,7 +89,7 @@ struct tsi_wire_answer {
 
 struct tsi_wire_accepted {
 	__le32 host_port;
-	__le32 reserved;
+	__le32 credit; /* what the host takes for our buf_alloc */
 	__le32 local_len;
 	__le32 peer_len;
 	u8 local[TSI_ADDR_FIELD];
@@ -108,6 +108,8 @@ struct tsi_wire_error {
 #define TSI_DGRAM_TRUNC  BIT(4)
 
 #define TSI_PIECE_LAST 1u /* of virtio_vsock_hdr.flags */
+
+#define TSI_SHUTDOWN_ANSWER 4u /* of virtio_vsock_hdr.flags, beside those of both ways */
 
 struct tsi_wire_dgram {
 	__le16 addr_len;
