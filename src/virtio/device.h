@@ -35,7 +35,7 @@ struct sm_vdev_ops {
 	uint32_t nqueues;
 	uint32_t queue_max;		/* longest ring on offer, 0: SM_VDEV_QUEUE_MAX */
 	uint64_t features;		/* device feature bits; ring features are the transport's */
-	bool threaded;			/* threads of its own notify, which may do nothing but write eventfds */
+	bool threaded;			/* threads of its own notify, which may only write eventfds */
 	size_t config_size;
 	/* Copies config space; off + len <= config_size is checked by the transport. Any thread:
 	 * what changes while the device lives is read atomically, at most 4 bytes a field. */

@@ -83,8 +83,8 @@ void sm_vq_unpop(struct sm_vq *vq);
 /* Gives a chain back with the number of bytes written to its in buffers. */
 void sm_vq_push(struct sm_vq *vq, uint16_t head, uint32_t written);
 
-/* Signals call_fd, or calls call(), if the driver wants to know of the pushes since the last call. Call once a
- * batch. */
+/* Signals call_fd, or calls call(), if the driver wants to know of the pushes since the last call.
+ * Call once a batch. */
 void sm_vq_notify(struct sm_vq *vq);
 
 /* Asks the driver (not) to kick. After enabling, true means that a chain came in between: go on

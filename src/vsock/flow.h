@@ -20,8 +20,8 @@
  *	  any ──reset or broken rule──► OVER(-ECONNRESET, -EPROTO …)
  *
  * A *plain* flow is a stream of TSI's extension (docs/tsi.md), opened by control packets: it is born
- * OPEN, is told of our ends only that we send no more, and stays CLOSING until the guest closes, which
- * is answered with RST only if the guest asks for it.
+ * OPEN, is told of our ends only that we send no more, and stays CLOSING until the guest closes,
+ * which is answered with RST only if the guest asks for it.
  */
 enum sm_flow_state {
 	SM_FLOW_WAITING,	/* for the guest to connect. Nothing is sent. Takes: REQUEST */

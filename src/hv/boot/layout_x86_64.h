@@ -42,7 +42,7 @@
 #define SM_LAYOUT_IDENTITY_MAP 0xfffbc000u
 #define SM_LAYOUT_TSS 0xfffbd000u
 
-#define SM_LAYOUT_DOORBELLS 0xd00u	/* ports: of the first virtio-mmio window, 4 from one to the next */
+#define SM_LAYOUT_DOORBELLS 0xd00u	/* port of the first virtio-mmio window; each has 4 */
 #define SM_LAYOUT_IRQ_FIRST 5u		/* of the first virtio-mmio window */
 #define SM_LAYOUT_IOAPIC_PINS 24u
 

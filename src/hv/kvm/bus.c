@@ -50,9 +50,9 @@ static uint32_t interrupt(const struct sm_kvm_slot *s)
 }
 
 /*
- * An edge. KVM raises that of an irqfd in a worker, for its I/O APIC has to be asked: two switches of a thread
- * in the way of each interrupt. Two threads at once would make one edge of two, of which the guest has seen the
- * first already. #syscalls:loop,vcpu ioctl(1=0x4008ae61)
+ * An edge. KVM raises that of an irqfd in a worker, for its I/O APIC has to be asked: two switches
+ * of a thread in the way of each interrupt. Two threads at once would make one edge of two, of which
+ * the guest has seen the first already. #syscalls:loop,vcpu ioctl(1=0x4008ae61)
  */
 static void raise_interrupt(void *arg)
 {
@@ -77,7 +77,7 @@ static int wire_interrupt(struct sm_hv *hv, unsigned int slot)
 	return ioctl(hv->vm, KVM_IRQFD, &irq) < 0 ? -errno : 0;
 }
 
-/* Beside the register, where the guest rings: KVM has to decode the instruction that writes to that. */
+/* Beside the register: KVM has to decode the instruction that writes to that. */
 static int wire_doorbell(struct sm_hv *hv, unsigned int slot, uint32_t queue)
 {
 	struct kvm_ioeventfd io = {
