@@ -59,6 +59,26 @@ load helpers
 	exec 8<&-
 }
 
+# A packet a write: each holds the buffer it came in until it is read.
+@test "input that is not read takes little more of the guest's memory than its bytes" {
+	available() { sm exec "$ID" awk '/^MemAvailable/ { print $2 }' /proc/meminfo < /dev/null; }
+
+	args sleep 1000
+	config '.annotations = {"supermachine.io/memory": "256"}'
+	sm run -d -b "$BUNDLE" "$ID" < /dev/null
+	mkfifo "$BATS_TEST_TMPDIR/in"
+	sm exec "$ID" sleep 1000 < "$BATS_TEST_TMPDIR/in" 3>&- &
+	reader=$!
+	exec 8> "$BATS_TEST_TMPDIR/in"
+	before=$(available)
+	writes=$(python3 "$BATS_TEST_DIRNAME/unread.py" "$BATS_TEST_TMPDIR/in")
+	echo "$before KiB before $writes writes, $(available) after"
+	((writes > 1000 && before - $(available) < 12288))
+	exec 8>&-
+	sm delete --force "$ID"
+	wait_status "$reader"
+}
+
 @test "output just before the end arrives whole" {
 	args sh -c 'head -c 1000000 /dev/zero'
 	for _ in 1 2 3 4 5; do
