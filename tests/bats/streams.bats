@@ -73,7 +73,7 @@ load helpers
 	before=$(available)
 	writes=$(python3 "$BATS_TEST_DIRNAME/unread.py" "$BATS_TEST_TMPDIR/in")
 	echo "$before KiB before $writes writes, $(available) after"
-	((writes > 1000 && before - $(available) < 12288))
+	((writes > 1000 && before - $(available) < 20480))
 	exec 8>&-
 	sm delete --force "$ID"
 	wait_status "$reader"
